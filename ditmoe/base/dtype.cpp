@@ -1,0 +1,88 @@
+#include "ditmoe/base/dtype.h"
+
+#include <array>
+#include <bit>
+#include <cmath>
+
+#include "ditmoe/base/error.h"
+
+namespace ditmoe::base {
+namespace {
+
+struct DTypeInfo {
+  DType dtype;
+  size_t bytes;
+  std::string_view name;
+};
+
+constexpr std::array<DTypeInfo, 10> kInfos = {{
+    {DType::kF64, 8, "F64"},
+    {DType::kF32, 4, "F32"},
+    {DType::kF16, 2, "F16"},
+    {DType::kBF16, 2, "BF16"},
+    {DType::kI64, 8, "I64"},
+    {DType::kI32, 4, "I32"},
+    {DType::kI16, 2, "I16"},
+    {DType::kI8, 1, "I8"},
+    {DType::kU8, 1, "U8"},
+    {DType::kBool, 1, "BOOL"},
+}};
+
+const DTypeInfo& info(DType dtype) {
+  const auto index = static_cast<size_t>(dtype);
+  DITMOE_ASSERT(index < kInfos.size() && kInfos[index].dtype == dtype);
+  return kInfos[index];
+}
+
+}  // namespace
+
+size_t size_of(DType dtype) { return info(dtype).bytes; }
+
+std::string_view name_of(DType dtype) { return info(dtype).name; }
+
+std::optional<DType> dtype_from_name(std::string_view name) {
+  for (const DTypeInfo& candidate : kInfos) {
+    if (candidate.name == name) return candidate.dtype;
+  }
+  return std::nullopt;
+}
+
+float to_float(BFloat16 value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+}
+
+BFloat16 to_bfloat16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return {static_cast<uint16_t>((bits >> 16) | 0x40)};
+  const uint32_t rounding = 0x7FFF + ((bits >> 16) & 1);
+  return {static_cast<uint16_t>((bits + rounding) >> 16)};
+}
+
+float to_float(Half value) {
+  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
+  const uint32_t exponent = (value.bits >> 10) & 0x1F;
+  const uint32_t mantissa = value.bits & 0x3FF;
+  if (exponent == 0) {  // zero or subnormal: mantissa · 2^-24
+    const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000 | (mantissa << 13));
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+Half to_half(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  if (std::isnan(value)) return {static_cast<uint16_t>(sign | 0x7E00)};
+  const float magnitude = std::fabs(value);
+  if (magnitude >= 65520.0F) return {static_cast<uint16_t>(sign | 0x7C00)};
+  if (magnitude < 6.103515625e-05F) {  // subnormal half: a multiple of 2^-24
+    const auto multiple = static_cast<uint16_t>(std::nearbyint(std::ldexp(magnitude, 24)));
+    return {static_cast<uint16_t>(sign | multiple)};
+  }
+  const uint32_t rebased = (bits & 0x7FFFFFFF) - (112U << 23);
+  const uint32_t rounding = 0xFFF + ((rebased >> 13) & 1);
+  return {static_cast<uint16_t>(sign | ((rebased + rounding) >> 13))};
+}
+
+}  // namespace ditmoe::base

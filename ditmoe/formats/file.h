@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace ditmoe::formats {
+
+// A regular file mapped read-only; the mapping lives as long as the object or a copy.
+class MappedFile {
+ public:
+  // Throws bad_input for a missing, unreadable or non-regular file.
+  static MappedFile open(const std::string& path);
+
+  std::span<const std::byte> bytes() const;
+
+ private:
+  struct Mapping;
+  std::shared_ptr<const Mapping> mapping_;
+};
+
+// Writes a file under a temporary name beside `path` and gives it its name on commit(); without
+// commit the temporary file is removed. Errors throw failure naming the path.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+
+  // The stream, for libraries that want one (libpng).
+  std::FILE* stream();
+
+  // Flushes, syncs to disk and renames.
+  void commit();
+
+ private:
+  std::string path_;
+  std::string temporary_;
+  std::FILE* file_ = nullptr;
+};
+
+// The whole file as text; bad_input if missing or longer than max_bytes.
+std::string read_text(const std::string& path, size_t max_bytes = size_t{16} << 20);
+
+// Appears whole or not at all.
+void write_text(const std::string& path, std::string_view text);
+
+}  // namespace ditmoe::formats

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ditmoe/base/tensor.h"
+
+namespace ditmoe::formats {
+
+// One entry of a safetensors header.
+struct SafetensorsEntry {
+  std::string name;
+  base::DType dtype = base::DType::kF32;
+  base::Shape shape;
+  uint64_t offset = 0;  // from the start of the file, in bytes
+  uint64_t bytes = 0;
+};
+
+// A safetensors file mapped read-only. Opening reads and checks the header only.
+// Format: u64-LE header length, JSON header, data (github.com/huggingface/safetensors).
+// Hostile files: header at most 100 MB, offsets must tile the data exactly, no duplicate names,
+// sizes are compared with the file's before anything is allocated.
+class SafetensorsFile {
+ public:
+  // Throws bad_input "<path>: ..." with the tensor or byte offset at fault.
+  static SafetensorsFile open(const std::string& path);
+
+  const std::string& path() const;
+
+  // In the order of the data in the file.
+  const std::vector<SafetensorsEntry>& entries() const;
+
+  // The `__metadata__` object; empty where there is none.
+  const std::map<std::string, std::string>& metadata() const;
+
+  bool contains(const std::string& name) const;
+
+  // The tensor's bytes inside the mapping; lives as long as this object or a copy of it.
+  // Data may be unaligned for its type in foreign files. Throws bad_input for an unknown name.
+  base::TensorView view(const std::string& name) const;
+
+ private:
+  struct Contents;
+  std::shared_ptr<const Contents> contents_;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, base::TensorView>>;
+
+// Writes tensors in the order given, the header padded with spaces so that data starts at a
+// multiple of 64 bytes. Appears under `path` whole or not at all. Throws failure on an I/O error.
+void write_safetensors(const std::string& path,
+                       const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace ditmoe::formats

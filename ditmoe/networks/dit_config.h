@@ -1,0 +1,128 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ditmoe/base/json.h"
+#include "ditmoe/base/tensor.h"
+
+namespace ditmoe::networks {
+
+// What follows attention in a block.
+enum class FeedForward {
+  kMoe,     // routed SwiGLU experts plus shared experts (DiT-MoE)
+  kGelu,    // two linear layers with GELU(tanh) and biases (DiT)
+  kSwiglu,  // one SwiGLU as wide as what a MoE activates: the dense control
+};
+
+// Which blocks of a MoE network are sparse; the others hold the dense control's SwiGLU.
+enum class MoePlacement { kEvery, kAlternate, kDeepHalf };
+
+// What the network was trained to predict, and so which samplers and which time it takes.
+enum class Objective {
+  kDdpm,           // noise (and variance) at integer steps 0..999
+  kRectifiedFlow,  // velocity noise - x at a fraction of time in [0, 1]
+};
+
+// Over which tokens the balance loss pools its statistics.
+enum class BalancePool {
+  kSequence,  // one image's tokens: the published formula, exact under accumulation
+  kBatch,     // the whole batch: what the reference code does
+};
+
+// The whole architecture of one DiT-MoE, DiT or dense control. Dimensions in the shape suffixes of
+// this project: B batch, T tokens, D width, H heads, E experts, K top-k, F expert width.
+struct DitConfig {
+  int64_t image_size = 32;  // height and width of x, in pixels or latents
+  int64_t patch_size = 2;
+  int64_t channels = 4;
+  int64_t width = 384;
+  int64_t depth = 12;
+  int64_t heads = 6;
+  int64_t num_classes = 1000;  // without the null label
+  FeedForward feed_forward = FeedForward::kMoe;
+  int64_t experts = 8;
+  int64_t top_k = 2;
+  int64_t shared_experts = 2;
+  int64_t expert_width = 0;  // F; 0 means 4·width
+  MoePlacement moe_placement = MoePlacement::kEvery;
+  bool qk_norm = false;
+  bool learn_sigma = true;
+  Objective objective = Objective::kDdpm;
+  double balance_factor = 0.005;
+  BalancePool balance_pool = BalancePool::kSequence;
+
+  int64_t head_dim() const { return width / heads; }
+
+  int64_t grid() const { return image_size / patch_size; }
+
+  int64_t tokens() const { return grid() * grid(); }
+
+  int64_t output_channels() const { return learn_sigma ? 2 * channels : channels; }
+
+  // Width of one routed expert.
+  int64_t routed_width() const { return expert_width > 0 ? expert_width : 4 * width; }
+
+  // Width of the one SwiGLU that holds the shared experts: shared_experts · width; 0 without.
+  int64_t shared_width() const { return shared_experts * width; }
+
+  // Hidden width of the dense feed-forward: 4·width for GELU; for SwiGLU what a MoE activates,
+  // routed_width() · top_k + shared_width().
+  int64_t dense_width() const;
+
+  // True where block `layer` routes to experts.
+  bool is_moe(int64_t layer) const;
+
+  // Throws bad_input, naming the key, for an architecture that cannot be.
+  void validate() const;
+
+  bool operator==(const DitConfig&) const = default;
+};
+
+// Name of one weight and its shape.
+struct TensorSpec {
+  std::string name;
+  base::Shape shape;
+};
+
+// Every tensor of a network in canonical spelling and order (pos_embed first).
+std::vector<TensorSpec> tensor_specs(const DitConfig& config);
+
+// Exact number of parameters, the fixed position embedding and the null label included.
+int64_t total_parameters(const DitConfig& config);
+
+// The same, counting only top_k of the routed experts in each MoE block.
+int64_t activated_parameters(const DitConfig& config);
+
+// Multiply-accumulates of one forward of one image: products and attention, no element-wise work.
+int64_t forward_macs(const DitConfig& config);
+
+// JSON of the configuration as stored in our files under "ditmoe.config"; keys are the field names,
+// enumerations are words ("moe", "gelu", "swiglu"; "every", "alternate", "deep_half"; "ddpm", "rf";
+// "sequence", "batch").
+base::Json to_json(const DitConfig& config);
+
+// Inverse of to_json. Missing keys keep their defaults; unknown keys and wrong types throw
+// bad_input naming source and key.
+DitConfig dit_config_from_json(const base::Json& json, const std::string& source);
+
+// "S/2-8E2A", "G/2-16E2A", dense GELU ones "S/2"; patches 2, 4 and 8; 256² latents (32x32x4).
+// Throws bad_input with the known names for an unknown one.
+DitConfig preset(std::string_view name);
+
+// Names of all presets of the paper, in order of size.
+std::vector<std::string> preset_names();
+
+// Words of the enumerations, and back (bad_input naming what, the words allowed and what was found).
+std::string_view to_word(FeedForward value);
+std::string_view to_word(MoePlacement value);
+std::string_view to_word(Objective value);
+std::string_view to_word(BalancePool value);
+FeedForward feed_forward_from(std::string_view word, const std::string& what);
+MoePlacement moe_placement_from(std::string_view word, const std::string& what);
+Objective objective_from(std::string_view word, const std::string& what);
+BalancePool balance_pool_from(std::string_view word, const std::string& what);
+
+}  // namespace ditmoe::networks
