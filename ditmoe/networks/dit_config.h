@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,9 @@
 #include "ditmoe/base/tensor.h"
 
 namespace ditmoe::networks {
+
+// Width of the sinusoidal time embedding, half cosines and half sines, before its MLP.
+inline constexpr int64_t kTimeFrequencies = 256;
 
 // What follows attention in a block.
 enum class FeedForward {
@@ -72,11 +76,12 @@ struct DitConfig {
   // routed_width() · top_k + shared_width().
   int64_t dense_width() const;
 
-  // True where block `layer` routes to experts.
+  // True where block `layer` routes to experts: all, the odd ones, or those from depth/2 on.
   bool is_moe(int64_t layer) const;
 
-  // Throws bad_input, naming the key, for an architecture that cannot be.
-  void validate() const;
+  // Throws bad_input, naming source and key, for an architecture that cannot be or that is beyond
+  // the limits that keep every count of parameters and operations within 64 bits.
+  void validate(const std::string& source = "model configuration") const;
 
   bool operator==(const DitConfig&) const = default;
 };
@@ -108,14 +113,19 @@ base::Json to_json(const DitConfig& config);
 // bad_input naming source and key.
 DitConfig dit_config_from_json(const base::Json& json, const std::string& source);
 
-// "S/2-8E2A", "G/2-16E2A", dense GELU ones "S/2"; patches 2, 4 and 8; 256² latents (32x32x4).
-// Throws bad_input with the known names for an unknown one.
+// "<size>/<patch>-<experts>E<top-k>A" ("S/2-8E2A", "G/2-16E2A"); without suffix the dense GELU
+// network ("S/2"); with "-swiglu" the dense control of a MoE with top-2. Sizes S, B, L, XL, G;
+// patches 2, 4 and 8; 256² latents (32x32x4). Throws bad_input with the form for an unknown name.
 DitConfig preset(std::string_view name);
+
+// Heads of the preset of this depth and width; nullopt where there is none.
+std::optional<int64_t> preset_heads(int64_t depth, int64_t width);
 
 // Names of all presets of the paper, in order of size.
 std::vector<std::string> preset_names();
 
-// Words of the enumerations, and back (bad_input naming what, the words allowed and what was found).
+// Words of the enumerations, and back (bad_input naming what, the words allowed and what was
+// found).
 std::string_view to_word(FeedForward value);
 std::string_view to_word(MoePlacement value);
 std::string_view to_word(Objective value);
