@@ -12,7 +12,8 @@
 namespace ditmoe::diffusion {
 
 // Classifier-free guidance: mean = uncond + scale·(cond - uncond) on the guided channels; other
-// channels and the predicted variance are the conditional half's. scale 1 runs without the null half.
+// channels and the predicted variance are the conditional half's. scale 1 runs without the null
+// half.
 struct Guidance {
   double scale = 1.0;
   bool all_channels = false;  // else the first min(3, C)
@@ -53,6 +54,7 @@ struct SamplerInfo {
   bool rectified_flow = false;
   std::string summary;
 };
+
 const std::vector<SamplerInfo>& known_samplers();
 
 }  // namespace ditmoe::diffusion

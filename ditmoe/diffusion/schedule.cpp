@@ -1,0 +1,78 @@
+#include "ditmoe/diffusion/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ditmoe/base/error.h"
+
+namespace ditmoe::diffusion {
+namespace {
+
+// All tables that follow from the betas.
+DdpmSchedule from_betas(std::vector<double> betas, std::vector<int64_t> timestep_map) {
+  DdpmSchedule schedule;
+  schedule.timestep_map = std::move(timestep_map);
+  schedule.betas = std::move(betas);
+  double cumprod = 1.0;
+  for (const double beta : schedule.betas) {
+    const double previous = cumprod;
+    cumprod *= 1.0 - beta;
+    const double variance = beta * (1.0 - previous) / (1.0 - cumprod);
+    schedule.alphas_cumprod.push_back(cumprod);
+    schedule.alphas_cumprod_prev.push_back(previous);
+    schedule.sqrt_alphas_cumprod.push_back(std::sqrt(cumprod));
+    schedule.sqrt_one_minus_alphas_cumprod.push_back(std::sqrt(1.0 - cumprod));
+    schedule.sqrt_recip_alphas_cumprod.push_back(std::sqrt(1.0 / cumprod));
+    schedule.sqrt_recipm1_alphas_cumprod.push_back(std::sqrt(1.0 / cumprod - 1.0));
+    schedule.posterior_variance.push_back(variance);
+    schedule.posterior_log_variance_clipped.push_back(std::log(variance));
+    schedule.posterior_mean_coef_x0.push_back(beta * std::sqrt(previous) / (1.0 - cumprod));
+    schedule.posterior_mean_coef_xt.push_back((1.0 - previous) * std::sqrt(1.0 - beta) /
+                                              (1.0 - cumprod));
+  }
+  // The posterior of the first step is a point: its variance is 0 and has no logarithm. With one
+  // step alone there is no other to take, and beta is the only variance there is.
+  std::vector<double>& log_variance = schedule.posterior_log_variance_clipped;
+  log_variance[0] = log_variance.size() > 1 ? log_variance[1] : std::log(schedule.betas[0]);
+  return schedule;
+}
+
+}  // namespace
+
+DdpmSchedule linear_schedule(int64_t steps) {
+  if (steps < 1) base::bad_input("noise schedule: expected one step or more, found {}", steps);
+  constexpr double kFirst = 1e-4;
+  constexpr double kLast = 2e-2;
+  std::vector<double> betas;
+  std::vector<int64_t> timestep_map;
+  for (int64_t step = 0; step < steps; ++step) {
+    const double fraction = steps > 1 ? static_cast<double>(step) / (steps - 1) : 0.0;
+    betas.push_back(kFirst + (kLast - kFirst) * fraction);
+    timestep_map.push_back(step);
+  }
+  return from_betas(std::move(betas), std::move(timestep_map));
+}
+
+DdpmSchedule respace(const DdpmSchedule& original, int64_t steps) {
+  if (steps < 1 || steps > original.steps()) {
+    base::bad_input("steps: expected 1 to {}, found {}", original.steps(), steps);
+  }
+  const double stride = steps > 1 ? static_cast<double>(original.steps() - 1) / (steps - 1) : 1.0;
+  std::vector<double> betas;
+  std::vector<int64_t> timestep_map;
+  double position = 0.0;
+  double previous = 1.0;
+  for (int64_t step = 0; step < steps; ++step) {
+    // Half to even, and the stride summed rather than multiplied: published samplers choose their
+    // steps so (Nichol & Dhariwal 2021), and other steps would be other images.
+    const auto kept = static_cast<size_t>(std::nearbyint(position));
+    DITMOE_ASSERT(kept < original.alphas_cumprod.size());
+    betas.push_back(1.0 - original.alphas_cumprod[kept] / previous);
+    timestep_map.push_back(original.timestep_map[kept]);
+    previous = original.alphas_cumprod[kept];
+    position += stride;
+  }
+  return from_betas(std::move(betas), std::move(timestep_map));
+}
+
+}  // namespace ditmoe::diffusion
