@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Writes the weights of a PyTorch checkpoint to safetensors: original names, f32, no metadata.
 
-Takes the state dict under "ema" or "model" where the checkpoint has one, else the checkpoint itself.
+Takes the state dict under "ema" or "model" where there is one, else the checkpoint itself.
 """
 
 import argparse
