@@ -1,0 +1,205 @@
+#include "ditmoe/pipeline/settings.h"
+
+#include <algorithm>
+#include <set>
+
+#include "ditmoe/base/version.h"
+#include "ditmoe/diffusion/sampler.h"
+#include "ditmoe/formats/toml.h"
+#include "ditmoe/pipeline/labels.h"
+
+namespace ditmoe::pipeline {
+namespace {
+
+const diffusion::SamplerInfo& find_sampler(const std::string& name) {
+  std::vector<std::string> names;
+  for (const diffusion::SamplerInfo& info : diffusion::known_samplers()) {
+    if (info.name == name) return info;
+    names.push_back(info.name);
+  }
+  const std::string nearest = formats::nearest_word(name, names);
+  base::bad_input("sampler '{}': expected one of {}{}",
+                  name,
+                  fmt::join(names, ", "),
+                  nearest.empty() ? "" : "; did you mean '" + nearest + "'?");
+}
+
+// Reads keys of a JSON object with messages that name the source.
+class Reader {
+ public:
+  Reader(const base::Json& json, const std::string& source) : json_(json), source_(source) {
+    if (!json.is_object()) base::bad_input("{}: expected a JSON object", source);
+  }
+
+  template <typename T>
+  void require(const char* key, T& value) const {
+    if (!json_.contains(key)) base::bad_input("{}: key '{}' is missing", source_, key);
+    try {
+      json_.at(key).get_to(value);
+    } catch (const nlohmann::json::exception&) {
+      base::bad_input("{}: key '{}' has a value of the wrong type: {}",
+                      source_,
+                      key,
+                      json_.at(key).dump().substr(0, 40));
+    }
+  }
+
+  template <typename T>
+  void read(const char* key, T& value) const {
+    if (json_.contains(key)) require(key, value);
+  }
+
+  void read(const char* key, std::optional<int64_t>& value) const {
+    if (!json_.contains(key)) return;
+    value.emplace();
+    require(key, *value);
+  }
+
+ private:
+  const base::Json& json_;
+  const std::string& source_;
+};
+
+std::string label_list(const GenerateRequest& request, const networks::ModelFile& model) {
+  std::string text;
+  std::set<int32_t> seen;
+  for (const int32_t label : request.labels) {
+    if (!seen.insert(label).second) continue;
+    if (!text.empty()) text += ", ";
+    text += label_name(label, model.config().num_classes, model.class_names());
+  }
+  return text;
+}
+
+}  // namespace
+
+GenerateRequest default_request(const networks::ModelFile& model) {
+  const networks::SamplingDefaults& defaults = model.sampling();
+  GenerateRequest request;
+  request.sampler = defaults.sampler;
+  request.steps = defaults.steps;
+  request.guidance.scale = defaults.cfg;
+  request.guidance.all_channels = all_channels_from(defaults.cfg_channels);
+  return request;
+}
+
+int64_t default_steps(const networks::ModelFile& model, const std::string& sampler) {
+  if (sampler == model.sampling().sampler) return model.sampling().steps;
+  return sampler == "ddpm" ? 250 : 50;
+}
+
+std::string guided_channels_word(bool all_channels) { return all_channels ? "all" : "3"; }
+
+bool all_channels_from(const std::string& word) {
+  if (word != "3" && word != "all") {
+    base::bad_input("guided channels '{}': expected 3 or all", word);
+  }
+  return word == "all";
+}
+
+void check_request(const GenerateRequest& request, const networks::ModelFile& model) {
+  const diffusion::SamplerInfo& sampler = find_sampler(request.sampler);
+  const bool rectified_flow = model.config().objective == networks::Objective::kRectifiedFlow;
+  if (sampler.rectified_flow != rectified_flow) {
+    std::vector<std::string> fitting;
+    for (const diffusion::SamplerInfo& info : diffusion::known_samplers()) {
+      if (info.rectified_flow == rectified_flow) fitting.push_back(info.name);
+    }
+    base::bad_input("sampler '{}' does not fit {}, a {} model; expected {}",
+                    request.sampler,
+                    model.path(),
+                    rectified_flow ? "rectified-flow" : "DDPM",
+                    fmt::join(fitting, " or "));
+  }
+  diffusion::make_sampler(request.sampler, request.steps);  // refuses steps out of range
+  if (request.labels.empty()) base::bad_input("expected at least one image to draw");
+  for (const int32_t label : request.labels) {
+    if (label < 0 || label > model.config().num_classes) {
+      base::bad_input("label {}: {} has classes 0 to {}, and {} for none",
+                      label,
+                      model.path(),
+                      model.config().num_classes - 1,
+                      model.config().num_classes);
+    }
+  }
+}
+
+base::Json to_json(const PictureSettings& settings) {
+  const GenerateRequest& request = settings.request;
+  base::Json json;
+  json["version"] = base::version();
+  json["model"] = settings.model;
+  json["sampler"] = request.sampler;
+  json["steps"] = request.steps;
+  json["cfg"] = request.guidance.scale;
+  json["cfg_channels"] = guided_channels_word(request.guidance.all_channels);
+  json["seed"] = request.seed;
+  json["first_image"] = request.first_image;
+  json["labels"] = request.labels;
+  if (settings.overrides.heads) json["heads"] = *settings.overrides.heads;
+  if (settings.overrides.top_k) json["top_k"] = *settings.overrides.top_k;
+  if (settings.overrides.objective) {
+    json["objective"] = networks::to_word(*settings.overrides.objective);
+  }
+  if (settings.columns > 0) json["columns"] = settings.columns;
+  if (settings.scale > 1) json["scale"] = settings.scale;
+  return json;
+}
+
+PictureSettings picture_settings_from_json(const base::Json& json, const std::string& source) {
+  const Reader reader(json, source);
+  PictureSettings settings;
+  GenerateRequest& request = settings.request;
+  std::string channels;
+  reader.require("model", settings.model);
+  reader.require("sampler", request.sampler);
+  reader.require("steps", request.steps);
+  reader.require("cfg", request.guidance.scale);
+  reader.require("cfg_channels", channels);
+  reader.require("seed", request.seed);
+  reader.require("first_image", request.first_image);
+  reader.require("labels", request.labels);
+  reader.read("heads", settings.overrides.heads);
+  reader.read("top_k", settings.overrides.top_k);
+  reader.read("columns", settings.columns);
+  reader.read("scale", settings.scale);
+  request.guidance.all_channels = all_channels_from(channels);
+  if (json.contains("objective")) {
+    std::string word;
+    reader.require("objective", word);
+    settings.overrides.objective = networks::objective_from(word, source + ": objective");
+  }
+  return settings;
+}
+
+PictureSettings read_picture_settings(const std::string& png_path) {
+  const formats::Image image = formats::read_png(png_path);
+  for (const auto& [keyword, text] : image.text) {
+    if (keyword != kSettingsKeyword) continue;
+    const std::string source = png_path + ": text '" + kSettingsKeyword + "'";
+    return picture_settings_from_json(base::parse_json(text, source), source);
+  }
+  base::bad_input("{}: no sampling settings inside (expected a PNG written by ditmoe)", png_path);
+}
+
+std::vector<std::pair<std::string, std::string>> picture_text(const PictureSettings& settings,
+                                                              const networks::ModelFile& model) {
+  const GenerateRequest& request = settings.request;
+  const std::string parameters = fmt::format(
+      "{}\nSteps: {}, Sampler: {}, CFG scale: {} ({} channels), Seed: {}, Image: {}, "
+      "Size: {}x{}, Model: {}, Version: ditmoe {}",
+      label_list(request, model),
+      request.steps,
+      request.sampler,
+      request.guidance.scale,
+      guided_channels_word(request.guidance.all_channels),
+      request.seed,
+      request.first_image,
+      model.config().image_size,
+      model.config().image_size,
+      settings.model,
+      base::version());
+  return {{kSettingsKeyword, to_json(settings).dump()}, {"parameters", parameters}};
+}
+
+}  // namespace ditmoe::pipeline
