@@ -8,6 +8,10 @@
 namespace ditmoe::base {
 
 Json parse_json(std::string_view text, const std::string& source, int max_depth) {
+  // The parser would take a zero byte for the end of the text and ignore what follows.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    bad_input("{}: malformed JSON at byte {}", source, zero + 1);
+  }
   std::vector<std::set<std::string>> keys_of_open_objects;
   const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
     switch (event) {
@@ -24,7 +28,8 @@ Json parse_json(std::string_view text, const std::string& source, int max_depth)
         break;
       case Json::parse_event_t::key:
         if (!keys_of_open_objects.back().insert(parsed.get<std::string>()).second) {
-          bad_input("{}: expected distinct keys, found \"{}\" twice", source, parsed.get<std::string>());
+          bad_input(
+              "{}: expected distinct keys, found \"{}\" twice", source, parsed.get<std::string>());
         }
         break;
       default:

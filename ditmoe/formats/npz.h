@@ -10,8 +10,9 @@
 namespace ditmoe::formats {
 
 // All arrays of a NumPy .npz archive (zip of .npy), by name without ".npy".
-// Entries may be stored or deflated; dtypes f2 f4 f8 i1 i2 i4 i8 u1 b1, little-endian, C order; zip64
-// read. Throws bad_input naming the file and entry for anything else and for damage (CRC checked).
+// Entries may be stored or deflated; dtypes f2 f4 f8 i1 i2 i4 i8 u1 b1, little-endian, C order;
+// zip64 read. Throws bad_input naming the file and entry for anything else and for damage (CRC
+// checked).
 std::map<std::string, base::Tensor> read_npz(const std::string& path);
 
 // Writes arrays stored (not deflated), zip64 where needed; whole or not at all.

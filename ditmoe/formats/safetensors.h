@@ -50,8 +50,9 @@ class SafetensorsFile {
 
 using NamedTensors = std::vector<std::pair<std::string, base::TensorView>>;
 
-// Writes tensors in the order given, the header padded with spaces so that data starts at a
-// multiple of 64 bytes. Appears under `path` whole or not at all. Throws failure on an I/O error.
+// Writes the tensors, larger element types first and otherwise in the order given, after a header
+// padded with spaces to a multiple of 64 bytes: every tensor is aligned for its type. Appears under
+// `path` whole or not at all. Throws failure on an I/O error or a name used twice.
 void write_safetensors(const std::string& path,
                        const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});

@@ -43,7 +43,8 @@ class TomlDocument {
   std::shared_ptr<Contents> contents_;
 };
 
-// The candidate with the smallest edit distance to word, if it is close enough to be meant; else "".
+// The candidate with the smallest edit distance to word, if it is close enough to be meant; else
+// "".
 std::string nearest_word(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace ditmoe::formats

@@ -1,0 +1,32 @@
+#include "ditmoe/formats/bytes.h"
+
+#include <limits>
+
+#include <fmt/format.h>
+
+namespace ditmoe::formats {
+
+std::string printable(std::string_view text) {
+  constexpr size_t kLongest = 120;
+  if (text.size() <= kLongest) return fmt::format("{:?}", text);
+  return fmt::format("{:?}... ({} bytes)", text.substr(0, kLongest), text.size());
+}
+
+std::optional<uint64_t> tensor_bytes(const base::Shape& shape, base::DType dtype) {
+  // Zero dimensions count last, so that [2^62, 2^62, 0] overflows in every order.
+  constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  uint64_t product = base::size_of(dtype);
+  bool empty = false;
+  for (const int64_t dim : shape) {
+    if (dim < 0) return std::nullopt;
+    if (dim == 0) {
+      empty = true;
+      continue;
+    }
+    if (product > kLargest / static_cast<uint64_t>(dim)) return std::nullopt;
+    product *= static_cast<uint64_t>(dim);
+  }
+  return empty ? 0 : product;
+}
+
+}  // namespace ditmoe::formats

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "ditmoe/base/tensor.h"
+
+// What the parsers of this folder share.
+
+namespace ditmoe::formats {
+
+static_assert(std::endian::native == std::endian::little, "files are read in native byte order");
+
+// Dimensions a tensor in a file may have.
+inline constexpr size_t kMaxRank = 8;
+
+// No deflate stream expands by more than this (RFC 1951: 258 bytes from two bits).
+inline constexpr uint64_t kMaxInflation = 1032;
+
+// The little-endian integer at data, which need not be aligned.
+template <typename T>
+T load_little(const std::byte* data) {
+  static_assert(std::is_unsigned_v<T>);
+  T value;
+  std::memcpy(&value, data, sizeof(T));
+  return value;
+}
+
+// Appends the bytes of value, lowest first.
+template <typename T>
+void append_little(std::string& out, T value) {
+  static_assert(std::is_unsigned_v<T>);
+  out.append(reinterpret_cast<const char*>(&value), sizeof(T));
+}
+
+// Text from a file made fit for a message of one line: quoted, escaped, shortened.
+std::string printable(std::string_view text);
+
+// Bytes of a tensor; nullopt where that overflows or a dimension is negative.
+std::optional<uint64_t> tensor_bytes(const base::Shape& shape, base::DType dtype);
+
+}  // namespace ditmoe::formats

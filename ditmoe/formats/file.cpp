@@ -1,0 +1,166 @@
+#include "ditmoe/formats/file.h"
+
+#include <atomic>
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ditmoe/base/error.h"
+
+namespace ditmoe::formats {
+namespace {
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int descriptor) : descriptor_(descriptor) {}
+
+  ~FileDescriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+
+  int get() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// Creates a file that did not exist, with the permissions any new file gets (mkstemp's are
+// narrower), and returns its name and descriptor.
+std::pair<std::string, int> create_beside(const std::string& path) {
+  static std::atomic<unsigned> count = 0;
+  while (true) {
+    std::string name = fmt::format("{}.tmp.{}.{}", path, ::getpid(), count++);
+    const int descriptor = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor >= 0) return {std::move(name), descriptor};
+    if (errno != EEXIST) base::failure("{}: cannot be written: {}", path, reason(errno));
+  }
+}
+
+// Makes the renaming itself survive a power cut. Some file systems refuse to sync a folder; the
+// file is complete all the same.
+void sync_folder(const std::string& folder) {
+  const FileDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.get() >= 0) ::fsync(descriptor.get());
+}
+
+}  // namespace
+
+struct MappedFile::Mapping {
+  const std::byte* data = nullptr;
+  size_t size = 0;
+
+  ~Mapping() {
+    if (data != nullptr) ::munmap(const_cast<std::byte*>(data), size);
+  }
+};
+
+MappedFile MappedFile::open(const std::string& path) {
+  // Non-blocking, so that opening a pipe nobody writes to returns.
+  const FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (descriptor.get() < 0) base::bad_input("{}: cannot be opened: {}", path, reason(errno));
+  struct stat status = {};
+  if (::fstat(descriptor.get(), &status) != 0) base::failure("{}: {}", path, reason(errno));
+  if (!S_ISREG(status.st_mode)) {
+    base::bad_input("{}: expected a regular file, found {}",
+                    path,
+                    S_ISDIR(status.st_mode) ? "a folder" : "a pipe, socket or device");
+  }
+  auto mapping = std::make_shared<Mapping>();
+  if (status.st_size > 0) {  // an empty mapping is an error to mmap
+    const auto size = static_cast<size_t>(status.st_size);
+    void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
+    if (data == MAP_FAILED) base::failure("{}: cannot be mapped: {}", path, reason(errno));
+    mapping->data = static_cast<const std::byte*>(data);
+    mapping->size = size;
+  }
+  MappedFile file;
+  file.mapping_ = std::move(mapping);
+  return file;
+}
+
+std::span<const std::byte> MappedFile::bytes() const {
+  if (mapping_ == nullptr) return {};
+  return {mapping_->data, mapping_->size};
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+  struct stat status = {};
+  if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    base::failure("{}: cannot be written: exists and is not a regular file", path_);
+  }
+  auto [name, descriptor] = create_beside(path_);
+  temporary_ = std::move(name);
+  file_ = ::fdopen(descriptor, "wb");
+  if (file_ == nullptr) {
+    const int error = errno;
+    ::close(descriptor);
+    ::unlink(temporary_.c_str());
+    base::failure("{}: cannot be written: {}", path_, reason(error));
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (file_ != nullptr) std::fclose(file_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  DITMOE_ASSERT(file_ != nullptr);
+  if (bytes.empty()) return;
+  if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) {
+    base::failure("{}: cannot be written: {}", path_, reason(errno));
+  }
+}
+
+void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+std::FILE* AtomicFile::stream() { return file_; }
+
+void AtomicFile::commit() {
+  DITMOE_ASSERT(file_ != nullptr);
+  if (std::fflush(file_) != 0 || std::ferror(file_) != 0 || ::fsync(::fileno(file_)) != 0) {
+    base::failure("{}: cannot be written: {}", path_, reason(errno));
+  }
+  if (std::fclose(std::exchange(file_, nullptr)) != 0) {
+    base::failure("{}: cannot be written: {}", path_, reason(errno));
+  }
+  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    base::failure("{}: cannot be written: {}", path_, reason(errno));
+  }
+  temporary_.clear();
+  sync_folder(folder_of(path_));
+}
+
+std::string read_text(const std::string& path, size_t max_bytes) {
+  const MappedFile file = MappedFile::open(path);
+  const auto bytes = file.bytes();
+  if (bytes.size() > max_bytes) {
+    base::bad_input("{}: expected at most {} bytes, found {}", path, max_bytes, bytes.size());
+  }
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+void write_text(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+}  // namespace ditmoe::formats

@@ -1,0 +1,312 @@
+#include "ditmoe/formats/safetensors.h"
+
+#include <algorithm>
+#include <limits>
+#include <unordered_map>
+#include <unordered_set>
+
+#include <fmt/format.h>
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/base/json.h"
+#include "ditmoe/formats/bytes.h"
+#include "ditmoe/formats/file.h"
+
+namespace ditmoe::formats {
+namespace {
+
+using base::bad_input;
+using base::Json;
+
+constexpr size_t kPrefixBytes = 8;  // the header's length
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr size_t kDataAlignment = 64;
+constexpr std::string_view kMetadataName = "__metadata__";
+
+// The header's text, its length checked against the file and the format's limit.
+std::string_view header_text(std::span<const std::byte> file, const std::string& path) {
+  if (file.size() < kPrefixBytes) {
+    bad_input("{}: byte 0: expected 8 bytes of header length, found {}", path, file.size());
+  }
+  const auto length = load_little<uint64_t>(file.data());
+  if (length > kMaxHeaderBytes) {
+    bad_input("{}: byte 0: expected a header of at most {} bytes, found {}",
+              path,
+              kMaxHeaderBytes,
+              length);
+  }
+  if (length > file.size() - kPrefixBytes) {
+    bad_input("{}: byte 0: expected a header of {} bytes, found {} in the file",
+              path,
+              length,
+              file.size() - kPrefixBytes);
+  }
+  const auto header = file.subspan(kPrefixBytes, static_cast<size_t>(length));
+  const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
+  if (!text.starts_with('{')) bad_input("{}: byte 8: expected a header that begins with {{", path);
+  return text;
+}
+
+// Reads one entry of the header; every fault names the tensor.
+class EntryParser {
+ public:
+  EntryParser(const std::string& path, uint64_t data_begin, uint64_t data_bytes)
+      : path_(path), data_begin_(data_begin), data_bytes_(data_bytes) {}
+
+  SafetensorsEntry parse(const std::string& name, const Json& json) const {
+    const std::string place = fmt::format("{}: tensor {}", path_, printable(name));
+    if (!json.is_object()) bad_input("{}: expected an object, found {}", place, json.type_name());
+    for (const auto& [key, value] : json.items()) {
+      if (key != "dtype" && key != "shape" && key != "data_offsets") {
+        bad_input("{}: expected dtype, shape and data_offsets, found {}", place, printable(key));
+      }
+    }
+    SafetensorsEntry entry;
+    entry.name = name;
+    entry.dtype = parse_dtype(field(json, "dtype", place), place);
+    entry.shape = parse_shape(field(json, "shape", place), place);
+    parse_offsets(field(json, "data_offsets", place), place, entry);
+    return entry;
+  }
+
+ private:
+  static const Json& field(const Json& json, const char* key, const std::string& place) {
+    const auto found = json.find(key);
+    if (found == json.end()) bad_input("{}: expected a field '{}', found none", place, key);
+    return *found;
+  }
+
+  static base::DType parse_dtype(const Json& json, const std::string& place) {
+    if (!json.is_string()) bad_input("{}: dtype: expected a string", place);
+    const auto& name = json.get_ref<const std::string&>();
+    const auto dtype = base::dtype_from_name(name);
+    if (!dtype) {
+      bad_input("{}: dtype: expected F64, F32, F16, BF16, I64, I32, I16, I8, U8 or BOOL, found {}",
+                place,
+                printable(name));
+    }
+    return *dtype;
+  }
+
+  static uint64_t natural(const Json& json, const std::string& place, const char* field) {
+    constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    if (!json.is_number_unsigned() || json.get<uint64_t>() > kLargest) {
+      bad_input("{}: {}: expected integers from 0 to 2^63-1, found {}",
+                place,
+                field,
+                json.is_number() ? json.dump() : json.type_name());
+    }
+    return json.get<uint64_t>();
+  }
+
+  static base::Shape parse_shape(const Json& json, const std::string& place) {
+    if (!json.is_array()) bad_input("{}: shape: expected an array", place);
+    if (json.size() > kMaxRank) {
+      bad_input(
+          "{}: shape: expected at most {} dimensions, found {}", place, kMaxRank, json.size());
+    }
+    base::Shape shape;
+    for (const Json& dim : json) {
+      shape.push_back(static_cast<int64_t>(natural(dim, place, "shape")));
+    }
+    return shape;
+  }
+
+  void parse_offsets(const Json& json, const std::string& place, SafetensorsEntry& entry) const {
+    if (!json.is_array() || json.size() != 2) {
+      bad_input("{}: data_offsets: expected an array of two integers", place);
+    }
+    const uint64_t begin = natural(json[0], place, "data_offsets");
+    const uint64_t end = natural(json[1], place, "data_offsets");
+    if (begin > end || end > data_bytes_) {
+      bad_input("{}: data_offsets: expected a range within {} bytes of data, found [{}, {}]",
+                place,
+                data_bytes_,
+                begin,
+                end);
+    }
+    const auto expected = tensor_bytes(entry.shape, entry.dtype);
+    if (!expected || *expected != end - begin) {
+      bad_input("{}: expected {} bytes of data for {} {}, found {}",
+                place,
+                expected ? std::to_string(*expected) : "over 2^63",
+                base::name_of(entry.dtype),
+                base::to_string(entry.shape),
+                end - begin);
+    }
+    entry.offset = data_begin_ + begin;
+    entry.bytes = end - begin;
+  }
+
+  const std::string& path_;
+  uint64_t data_begin_;
+  uint64_t data_bytes_;
+};
+
+std::map<std::string, std::string> parse_metadata(const Json& json, const std::string& path) {
+  if (!json.is_object()) bad_input("{}: {}: expected an object", path, kMetadataName);
+  std::map<std::string, std::string> metadata;
+  for (const auto& [key, value] : json.items()) {
+    if (!value.is_string()) {
+      bad_input("{}: {}: {}: expected a string, found {}",
+                path,
+                kMetadataName,
+                printable(key),
+                value.type_name());
+    }
+    metadata.emplace(key, value.get_ref<const std::string&>());
+  }
+  return metadata;
+}
+
+// The entries in the order of their data, which must follow one another without hole or overlap
+// from the header to the end of the file: nothing hides between tensors, nothing is shared.
+void sort_and_check_tiling(std::vector<SafetensorsEntry>& entries,
+                           uint64_t data_begin,
+                           uint64_t file_bytes,
+                           const std::string& path) {
+  std::stable_sort(entries.begin(), entries.end(), [](const auto& left, const auto& right) {
+    return std::pair(left.offset, left.bytes) < std::pair(right.offset, right.bytes);
+  });
+  uint64_t end = data_begin;
+  for (const SafetensorsEntry& entry : entries) {
+    if (entry.offset != end) {
+      bad_input("{}: tensor {}: expected its data at byte {}, after the tensor before, found {}",
+                path,
+                printable(entry.name),
+                end,
+                entry.offset);
+    }
+    end += entry.bytes;
+  }
+  if (end != file_bytes) {
+    bad_input("{}: byte {}: expected the end of the file after the last tensor, found {} bytes",
+              path,
+              end,
+              file_bytes - end);
+  }
+}
+
+// JSON of a string; the format wants UTF-8.
+std::string json_of(const std::string& text, const std::string& path) {
+  try {
+    return Json(text).dump();
+  } catch (const Json::exception&) {
+    base::failure("{}: cannot be written: {} is not UTF-8", path, printable(text));
+  }
+}
+
+std::string header_of(const NamedTensors& tensors,
+                      const std::map<std::string, std::string>& metadata,
+                      const std::string& path) {
+  std::string header = "{";
+  const auto comma = [&header] { return header.size() == 1 || header.back() == '{' ? "" : ","; };
+  if (!metadata.empty()) {
+    header += fmt::format("\"{}\":{{", kMetadataName);
+    for (const auto& [key, value] : metadata) {
+      header += fmt::format("{}{}:{}", comma(), json_of(key, path), json_of(value, path));
+    }
+    header += '}';
+  }
+  uint64_t offset = 0;
+  for (const auto& [name, tensor] : tensors) {
+    const uint64_t end = offset + tensor.bytes();
+    std::string dims = base::to_string(tensor.shape);
+    std::erase(dims, ' ');
+    header += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}",
+                          comma(),
+                          json_of(name, path),
+                          base::name_of(tensor.dtype),
+                          dims,
+                          offset,
+                          end);
+    offset = end;
+  }
+  header += '}';
+  const size_t unpadded = kPrefixBytes + header.size();
+  header.append((kDataAlignment - unpadded % kDataAlignment) % kDataAlignment, ' ');
+  return header;
+}
+
+}  // namespace
+
+struct SafetensorsFile::Contents {
+  std::string path;
+  MappedFile file;
+  std::vector<SafetensorsEntry> entries;
+  std::map<std::string, std::string> metadata;
+  std::unordered_map<std::string, size_t> by_name;
+};
+
+SafetensorsFile SafetensorsFile::open(const std::string& path) {
+  auto contents = std::make_shared<Contents>();
+  contents->path = path;
+  contents->file = MappedFile::open(path);
+  const auto file = contents->file.bytes();
+  const std::string_view text = header_text(file, path);
+  const Json header = base::parse_json(text, path + ": header");
+
+  const uint64_t data_begin = kPrefixBytes + text.size();
+  const EntryParser parser(path, data_begin, file.size() - data_begin);
+  for (const auto& [name, json] : header.items()) {
+    if (name == kMetadataName) {
+      contents->metadata = parse_metadata(json, path);
+    } else {
+      contents->entries.push_back(parser.parse(name, json));
+    }
+  }
+  sort_and_check_tiling(contents->entries, data_begin, file.size(), path);
+  for (size_t i = 0; i < contents->entries.size(); ++i) {
+    contents->by_name.emplace(contents->entries[i].name, i);
+  }
+  SafetensorsFile result;
+  result.contents_ = std::move(contents);
+  return result;
+}
+
+const std::string& SafetensorsFile::path() const { return contents_->path; }
+
+const std::vector<SafetensorsEntry>& SafetensorsFile::entries() const { return contents_->entries; }
+
+const std::map<std::string, std::string>& SafetensorsFile::metadata() const {
+  return contents_->metadata;
+}
+
+bool SafetensorsFile::contains(const std::string& name) const {
+  return contents_->by_name.contains(name);
+}
+
+base::TensorView SafetensorsFile::view(const std::string& name) const {
+  const auto found = contents_->by_name.find(name);
+  if (found == contents_->by_name.end()) {
+    bad_input("{}: expected a tensor {}, found none", path(), printable(name));
+  }
+  const SafetensorsEntry& entry = contents_->entries[found->second];
+  return {entry.dtype, entry.shape, contents_->file.bytes().data() + entry.offset};
+}
+
+void write_safetensors(const std::string& path,
+                       const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::unordered_set<std::string> names = {std::string(kMetadataName)};
+  for (const auto& [name, tensor] : tensors) {
+    if (!names.insert(name).second) {
+      base::failure("{}: cannot be written: {} is taken or reserved", path, printable(name));
+    }
+  }
+  NamedTensors ordered = tensors;
+  std::stable_sort(ordered.begin(), ordered.end(), [](const auto& left, const auto& right) {
+    return base::size_of(left.second.dtype) > base::size_of(right.second.dtype);
+  });
+  const std::string header = header_of(ordered, metadata, path);
+  std::string prefix;
+  append_little(prefix, static_cast<uint64_t>(header.size()));
+
+  AtomicFile file(path);
+  file.write(prefix);
+  file.write(header);
+  for (const auto& [name, tensor] : ordered) file.write({tensor.data, tensor.bytes()});
+  file.commit();
+}
+
+}  // namespace ditmoe::formats

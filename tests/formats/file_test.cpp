@@ -1,0 +1,106 @@
+#include "ditmoe/formats/file.h"
+
+#include <sys/stat.h>
+
+#include <gtest/gtest.h>
+
+#include "temp_dir.h"
+
+namespace ditmoe::formats {
+namespace {
+
+using base::ErrorKind;
+using test::bytes_of;
+using test::expect_error;
+using test::TempDir;
+
+TEST(MappedFileTest, BytesOutliveTheObjectInACopy) {
+  const TempDir dir;
+  MappedFile copy;
+  {
+    const MappedFile file = MappedFile::open(dir.put("a", "abc"));
+    copy = file;
+  }
+  ASSERT_EQ(copy.bytes().size(), 3U);
+  EXPECT_EQ(copy.bytes()[2], std::byte{'c'});
+}
+
+TEST(MappedFileTest, EmptyFileHasNoBytes) {
+  const TempDir dir;
+  EXPECT_TRUE(MappedFile::open(dir.put("a", "")).bytes().empty());
+}
+
+TEST(MappedFileTest, MissingFileIsBadInput) {
+  const TempDir dir;
+  const std::string path = dir.file("missing");
+  expect_error([&] { MappedFile::open(path); }, ErrorKind::kBadInput, path);
+}
+
+TEST(MappedFileTest, FolderPipeAndLinkLoopAreBadInput) {
+  const TempDir dir;
+  const std::string pipe = dir.file("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const std::string loop = dir.file("loop");
+  std::filesystem::create_symlink(loop, loop);
+  expect_error([&] { MappedFile::open(dir.path().string()); }, ErrorKind::kBadInput, "a folder");
+  expect_error([&] { MappedFile::open(pipe); }, ErrorKind::kBadInput, "a pipe");
+  expect_error([&] { MappedFile::open(loop); }, ErrorKind::kBadInput, loop);
+}
+
+TEST(AtomicFileTest, AppearsOnCommitOnly) {
+  const TempDir dir;
+  const std::string path = dir.put("a", "old");
+  {
+    AtomicFile file(path);
+    file.write("new");
+    EXPECT_EQ(bytes_of(path), "old");
+    file.commit();
+  }
+  EXPECT_EQ(bytes_of(path), "new");
+  EXPECT_EQ(dir.count(), 1U);
+}
+
+TEST(AtomicFileTest, LeavesNothingBehindWithoutCommit) {
+  const TempDir dir;
+  { AtomicFile(dir.file("a")).write("partial"); }
+  EXPECT_EQ(dir.count(), 0U);
+}
+
+TEST(AtomicFileTest, HasTheUsualPermissions) {
+  const TempDir dir;
+  const mode_t mask = umask(022);
+  write_text(dir.file("a"), "x");
+  umask(mask);
+  struct stat status = {};
+  ASSERT_EQ(stat(dir.file("a").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0644U);
+}
+
+TEST(AtomicFileTest, MissingFolderIsAFailureThatNamesThePath) {
+  const TempDir dir;
+  const std::string path = dir.file("missing/a");
+  expect_error([&] { AtomicFile file(path); }, ErrorKind::kFailure, path);
+}
+
+TEST(AtomicFileTest, NeverReplacesAFolderOrADevice) {
+  const TempDir dir;
+  expect_error([&] { AtomicFile file(dir.path().string()); }, ErrorKind::kFailure, "not a regular");
+  expect_error([&] { AtomicFile file("/dev/null"); }, ErrorKind::kFailure, "/dev/null");
+}
+
+TEST(TextTest, RoundTrip) {
+  const TempDir dir;
+  const std::string text("a\0b\n", 4);
+  write_text(dir.file("a"), text);
+  EXPECT_EQ(read_text(dir.file("a")), text);
+}
+
+TEST(TextTest, LimitIsInclusive) {
+  const TempDir dir;
+  const std::string path = dir.put("a", "1234");
+  EXPECT_EQ(read_text(path, 4), "1234");
+  expect_error([&] { read_text(path, 3); }, ErrorKind::kBadInput, "at most 3 bytes, found 4");
+}
+
+}  // namespace
+}  // namespace ditmoe::formats
