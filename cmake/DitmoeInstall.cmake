@@ -31,6 +31,7 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/ditmoeConfigVersion
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/ditmoeConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/ditmoeConfigVersion.cmake
+              ${CMAKE_CURRENT_LIST_DIR}/FindDNNL.cmake
         DESTINATION ${DITMOE_PACKAGE_DIR})
 
 foreach(program IN ITEMS ditmoe ditmoe-train)
