@@ -1,6 +1,9 @@
 #include "ditmoe/diffusion/schedule.h"
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
+#include <map>
 #include <gmock/gmock.h>
 
 #include <gtest/gtest.h>
