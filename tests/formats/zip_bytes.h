@@ -1,0 +1,87 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <zlib.h>
+
+#include "ditmoe/formats/bytes.h"
+
+namespace ditmoe::formats::test {
+
+// One entry of an archive under construction. Header fields can be made to lie.
+struct ZipPart {
+  std::string name;
+  std::string content;
+  bool deflated = false;
+  uint16_t flags = 0;
+  uint16_t method = 0;  // set by deflated where 0
+  int64_t claimed_bytes = -1;
+  uint32_t crc_error = 0;
+  std::string local_name;  // name where empty
+};
+
+inline std::string deflate_raw(const std::string& content) {
+  z_stream stream = {};
+  deflateInit2(&stream, 9, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
+  std::string out(deflateBound(&stream, content.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
+  stream.avail_in = static_cast<uInt>(content.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  deflate(&stream, Z_FINISH);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+// The fields of a header from the flags to the length of the extra field.
+inline std::string zip_fields(const ZipPart& part, size_t stored, const std::string& name) {
+  const std::string& content = part.content;
+  const uint16_t method = part.method == 0 && part.deflated ? uint16_t{8} : part.method;
+  const auto crc = static_cast<uint32_t>(
+      crc32(0, reinterpret_cast<const Bytef*>(content.data()), static_cast<uInt>(content.size())));
+  std::string out;
+  append_little(out, part.flags);
+  append_little(out, method);
+  append_little(out, uint32_t{0});
+  append_little(out, crc ^ part.crc_error);
+  append_little(out, static_cast<uint32_t>(stored));
+  append_little(out,
+                part.claimed_bytes >= 0 ? static_cast<uint32_t>(part.claimed_bytes)
+                                        : static_cast<uint32_t>(content.size()));
+  append_little(out, static_cast<uint16_t>(name.size()));
+  append_little(out, uint16_t{0});
+  return out;
+}
+
+// A small zip archive, written field by field.
+inline std::string zip_of(const std::vector<ZipPart>& parts) {
+  std::string file;
+  std::string directory;
+  for (const ZipPart& part : parts) {
+    const std::string stored = part.deflated ? deflate_raw(part.content) : part.content;
+    const std::string& local_name = part.local_name.empty() ? part.name : part.local_name;
+    append_little(directory, uint32_t{0x02014B50});
+    append_little(directory, uint32_t{0x00140014});
+    directory += zip_fields(part, stored.size(), part.name) + std::string(10, '\0');
+    append_little(directory, static_cast<uint32_t>(file.size()));
+    directory += part.name;
+    append_little(file, uint32_t{0x04034B50});
+    append_little(file, uint16_t{20});
+    file += zip_fields(part, stored.size(), local_name) + local_name + stored;
+  }
+  std::string end;
+  append_little(end, uint32_t{0x06054B50});
+  append_little(end, uint32_t{0});
+  append_little(end, static_cast<uint16_t>(parts.size()));
+  append_little(end, static_cast<uint16_t>(parts.size()));
+  append_little(end, static_cast<uint32_t>(directory.size()));
+  append_little(end, static_cast<uint32_t>(file.size()));
+  append_little(end, uint16_t{0});
+  return file + directory + end;
+}
+
+}  // namespace ditmoe::formats::test
