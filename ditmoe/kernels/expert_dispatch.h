@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace ditmoe::kernels {
+
+// Rows of one batch sorted by the expert they go to. A choice is one (token, k); it occupies one
+// slot of the sorted order. Experts without tokens have an empty range.
+struct ExpertDispatch {
+  std::vector<int64_t>
+      first_slot;              // [experts + 1] expert e owns [first_slot[e], first_slot[e + 1])
+  std::vector<int32_t> token;  // [tokens · top_k] whose row a slot holds
+  std::vector<int32_t> slot;   // [tokens, top_k] where a choice went
+};
+
+// Sorts the choices by expert, tokens in their order within one expert.
+//   index [tokens, top_k], each in [0, experts)
+void dispatch(
+    const int32_t* index, int64_t tokens, int64_t top_k, int64_t experts, ExpertDispatch& result);
+
+// dst[s] = src[token[s]] for s in [0, slots): the rows of one expert.
+//   src [tokens, width], dst [slots, width]; they do not alias
+void gather_rows(const float* src, const int32_t* token, int64_t slots, int64_t width, float* dst);
+
+// dst[t] += sum over k of weight[t, k] · expert_out[slot[t, k]], k ascending.
+//   expert_out [slots, width], slot and weight [tokens, top_k], dst [tokens, width]
+void combine_experts(const float* expert_out,
+                     const int32_t* slot,
+                     const float* weight,
+                     int64_t tokens,
+                     int64_t top_k,
+                     int64_t width,
+                     float* dst);
+
+}  // namespace ditmoe::kernels
