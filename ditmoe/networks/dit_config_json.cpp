@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/formats/bytes.h"
 #include "ditmoe/networks/dit_config.h"
 
 namespace ditmoe::networks {
@@ -47,7 +48,8 @@ Enum value_of(const std::array<Word<Enum>, kSize>& words,
     if (entry.word == word) return entry.value;
     allowed.push_back(entry.word);
   }
-  base::bad_input("{}: expected one of {}, found '{}'", what, fmt::join(allowed, ", "), word);
+  base::bad_input(
+      "{}: expected one of {}, found {}", what, fmt::join(allowed, ", "), formats::printable(word));
 }
 
 // Every field with its key, in the order it is written: the one list behind both directions.
@@ -143,8 +145,10 @@ DitConfig dit_config_from_json(const base::Json& json, const std::string& source
   });
   for (const auto& item : json.items()) {
     if (std::ranges::find(known, item.key()) == known.end()) {
-      base::bad_input(
-          "{}: unknown key '{}'; known are {}", source, item.key(), fmt::join(known, ", "));
+      base::bad_input("{}: unknown key {}; known are {}",
+                      source,
+                      formats::printable(item.key()),
+                      fmt::join(known, ", "));
     }
   }
   return config;

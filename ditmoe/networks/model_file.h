@@ -7,17 +7,22 @@
 #include <vector>
 
 #include "ditmoe/base/tensor.h"
+#include "ditmoe/formats/safetensors.h"
 #include "ditmoe/networks/dit_config.h"
 
 namespace ditmoe::networks {
 
 // How a model is best sampled; travels in our files under "ditmoe.sampling" as JSON.
 struct SamplingDefaults {
-  std::string sampler;         // "ddpm", "ddim", "euler"
+  std::string sampler;  // "ddpm", "ddim", "euler"
   int64_t steps = 0;
-  double cfg = 1.0;            // guidance scale; 1 is none
-  std::string cfg_channels;    // "3" or "all"
+  double cfg = 1.0;          // guidance scale; 1 is none
+  std::string cfg_channels;  // "3" or "all"
 };
+
+// ddpm with 250 steps and guidance on 3 channels; euler with 50 steps and all channels for
+// rectified flow. Guidance scale 1.
+SamplingDefaults default_sampling(Objective objective);
 
 // What a file cannot tell, given by the user; each wins over what the file says.
 struct ModelOverrides {
@@ -31,8 +36,10 @@ struct ModelOverrides {
 class ModelFile {
  public:
   // Opens a safetensors file with our metadata, or without: then everything but heads, top-k and
-  // objective follows from the shapes; heads come from qk-norm's head size or from the presets,
-  // top-k is 2 and the objective DDPM where learn_sigma unless overridden. Reads the header only.
+  // objective follows from the shapes. Unless overridden, heads come from qk-norm's head size or
+  // from the preset of the same depth and width, top-k is what dense blocks beside the MoE ones
+  // imply, else 2 (1 for one expert), and the objective is DDPM where learn_sigma, else unknown.
+  // Reads the header only.
   // Throws bad_input naming file and tensor for a missing, misshapen or unknown tensor, and naming
   // the flag for what cannot be told.
   static ModelFile open(const std::string& path, const ModelOverrides& overrides = {});
@@ -40,8 +47,8 @@ class ModelFile {
   const std::string& path() const;
   const DitConfig& config() const;
 
-  // The weight named canonically, in the file's element type. The view lives as long as this object
-  // and its copies.
+  // The weight named canonically (one of tensor_specs(config())), in the file's element type;
+  // foreign files may hold it unaligned. The view lives as long as this object and its copies.
   base::TensorView weight(const std::string& canonical_name) const;
 
   // The tensor's name in the file, for a canonical name.
@@ -53,8 +60,8 @@ class ModelFile {
   // From "ditmoe.class_names"; empty where the file has none.
   const std::vector<std::string>& class_names() const;
 
-  // From "ditmoe.sampling"; where absent: ddpm 250 steps (euler 50 for rectified flow), cfg 1,
-  // channels "3" (all for rectified flow).
+  // From "ditmoe.sampling"; where absent, or written for another objective than the overridden one:
+  // default_sampling(config().objective).
   const SamplingDefaults& sampling() const;
 
   // All of the file's __metadata__.
@@ -64,5 +71,16 @@ class ModelFile {
   struct Contents;
   std::shared_ptr<const Contents> contents_;
 };
+
+// Writes a model in our own format: weights in canonical order, converted to dtype, and all that
+// ModelFile::open reads back in the metadata. tensors: exactly those of tensor_specs(config), by
+// canonical name, in any order. class_names: one a class, or none. Appears whole or not at all.
+// Throws bad_input where tensors and config do not fit, failure where writing fails.
+void save_model(const std::string& path,
+                const DitConfig& config,
+                const formats::NamedTensors& tensors,
+                const std::vector<std::string>& class_names,
+                const SamplingDefaults& sampling,
+                base::DType dtype);
 
 }  // namespace ditmoe::networks

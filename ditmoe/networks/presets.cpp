@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/formats/bytes.h"
 #include "ditmoe/networks/dit_config.h"
 
 namespace ditmoe::networks {
@@ -81,8 +82,8 @@ DitConfig preset(std::string_view name) {
     return config;
   }
   base::bad_input(
-      "preset '{}': expected <S|B|L|XL|G>/<2|4|8>[-<experts>E<top-k>A|-swiglu], for example {}",
-      name,
+      "preset {}: expected <S|B|L|XL|G>/<2|4|8>[-<experts>E<top-k>A|-swiglu], for example {}",
+      formats::printable(name),
       fmt::join(preset_names(), ", "));
 }
 

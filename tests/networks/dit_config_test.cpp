@@ -214,11 +214,12 @@ TEST(DitConfigTest, JsonErrorsNameSourceAndKey) {
   const auto error = [](const char* text) {
     return error_of([&] { dit_config_from_json(base::parse_json(text, "m"), "m.safetensors"); });
   };
-  EXPECT_THAT(error(R"({"widht": 4})"), HasSubstr("m.safetensors: unknown key 'widht'"));
+  EXPECT_THAT(error(R"({"widht": 4})"), HasSubstr("m.safetensors: unknown key \"widht\""));
   EXPECT_THAT(error(R"({"width": 4.5})"), HasSubstr("m.safetensors: width: expected a whole"));
   EXPECT_THAT(error(R"({"width": 18446744073709551615})"), HasSubstr("expected a whole number"));
   EXPECT_THAT(error(R"({"qk_norm": 1})"), HasSubstr("qk_norm: expected true or false, found 1"));
-  EXPECT_THAT(error(R"({"objective": "edm"})"), HasSubstr("expected one of ddpm, rf, found 'edm'"));
+  EXPECT_THAT(error(R"({"objective": "edm"})"),
+              HasSubstr("expected one of ddpm, rf, found \"edm\""));
   EXPECT_THAT(error(R"({"objective": {}})"), HasSubstr("expected a word, found object"));
   EXPECT_THAT(error("[]"), HasSubstr("expected an object, found array"));
 }

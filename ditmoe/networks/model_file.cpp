@@ -1,0 +1,137 @@
+#include "ditmoe/networks/model_file.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/formats/bytes.h"
+#include "ditmoe/formats/safetensors.h"
+#include "ditmoe/networks/config_inference.h"
+#include "ditmoe/networks/model_metadata.h"
+#include "ditmoe/networks/shape_table.h"
+
+namespace ditmoe::networks {
+namespace {
+
+bool is_floating(base::DType dtype) {
+  return dtype == base::DType::kF64 || dtype == base::DType::kF32 || dtype == base::DType::kF16 ||
+         dtype == base::DType::kBF16;
+}
+
+ShapeTable table_of(const formats::SafetensorsFile& file) {
+  ShapeTable table;
+  for (const formats::SafetensorsEntry& entry : file.entries()) {
+    if (!is_floating(entry.dtype)) {
+      base::bad_input("{}: tensor {}: expected F64, F32, F16 or BF16, found {}",
+                      file.path(),
+                      formats::printable(entry.name),
+                      base::name_of(entry.dtype));
+    }
+    const std::string canonical = canonical_name(entry.name);
+    const auto [other, is_new] = table.insert({canonical, {entry.name, entry.shape}});
+    if (!is_new) {
+      base::bad_input("{}: tensors {} and {} are the same weight",
+                      file.path(),
+                      formats::printable(other->second.name_in_file),
+                      formats::printable(entry.name));
+    }
+  }
+  return table;
+}
+
+// Element type with the most bytes.
+base::DType main_dtype(const formats::SafetensorsFile& file) {
+  std::map<base::DType, uint64_t> bytes;
+  for (const formats::SafetensorsEntry& entry : file.entries()) bytes[entry.dtype] += entry.bytes;
+  const auto most = std::ranges::max_element(
+      bytes, {}, [](const auto& dtype_and_bytes) { return dtype_and_bytes.second; });
+  return most->first;
+}
+
+}  // namespace
+
+struct ModelFile::Contents {
+  explicit Contents(const std::string& path) : file(formats::SafetensorsFile::open(path)) {}
+
+  formats::SafetensorsFile file;
+  ShapeTable table;
+  DitConfig config;
+  base::DType dtype = base::DType::kF32;
+  std::vector<std::string> class_names;
+  SamplingDefaults sampling;
+};
+
+ModelFile ModelFile::open(const std::string& path, const ModelOverrides& overrides) {
+  auto contents = std::make_shared<Contents>(path);
+  const Metadata& metadata = contents->file.metadata();
+  check_format(metadata, path);
+  contents->table = table_of(contents->file);
+  DitConfig& config = contents->config;
+  const std::optional<DitConfig> written = read_config(metadata, path);
+  config = written ? *written : infer_config(contents->table, overrides, path);
+  if (overrides.heads) config.heads = *overrides.heads;
+  if (overrides.top_k && config.feed_forward == FeedForward::kMoe) config.top_k = *overrides.top_k;
+  if (overrides.objective) config.objective = *overrides.objective;
+  config.validate(path);
+  check_tensors(config, contents->table, path);
+  contents->dtype = main_dtype(contents->file);
+  contents->class_names = read_class_names(metadata, config.num_classes, path);
+  const bool is_retold = written && written->objective != config.objective;
+  contents->sampling = is_retold ? default_sampling(config.objective)
+                                 : read_sampling(metadata, config.objective, path);
+  ModelFile model;
+  model.contents_ = std::move(contents);
+  return model;
+}
+
+const std::string& ModelFile::path() const { return contents_->file.path(); }
+
+const DitConfig& ModelFile::config() const { return contents_->config; }
+
+base::TensorView ModelFile::weight(const std::string& canonical_name) const {
+  return contents_->file.view(name_in_file(canonical_name));
+}
+
+const std::string& ModelFile::name_in_file(const std::string& canonical_name) const {
+  const auto found = contents_->table.find(canonical_name);
+  DITMOE_ASSERT(found != contents_->table.end());
+  return found->second.name_in_file;
+}
+
+base::DType ModelFile::dtype() const { return contents_->dtype; }
+
+const std::vector<std::string>& ModelFile::class_names() const { return contents_->class_names; }
+
+const SamplingDefaults& ModelFile::sampling() const { return contents_->sampling; }
+
+const std::map<std::string, std::string>& ModelFile::metadata() const {
+  return contents_->file.metadata();
+}
+
+void save_model(const std::string& path,
+                const DitConfig& config,
+                const formats::NamedTensors& tensors,
+                const std::vector<std::string>& class_names,
+                const SamplingDefaults& sampling,
+                base::DType dtype) {
+  config.validate(path);
+  const Metadata metadata = write_metadata(config, class_names, sampling);
+  // Nothing is written that open would refuse.
+  read_class_names(metadata, config.num_classes, path);
+  read_sampling(metadata, config.objective, path);
+  std::map<std::string, base::TensorView> by_name(tensors.begin(), tensors.end());
+  ShapeTable table;
+  for (const auto& [name, tensor] : by_name) table[name] = {name, tensor.shape};
+  check_tensors(config, table, path);
+  std::vector<base::Tensor> converted;
+  formats::NamedTensors ordered;
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    converted.push_back(base::convert(by_name.at(spec.name), dtype));
+    ordered.emplace_back(spec.name, converted.back().view());
+  }
+  formats::write_safetensors(path, ordered, metadata);
+}
+
+}  // namespace ditmoe::networks

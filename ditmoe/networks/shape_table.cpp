@@ -1,0 +1,66 @@
+#include "ditmoe/networks/shape_table.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/formats/bytes.h"
+
+namespace ditmoe::networks {
+
+std::string canonical_name(std::string name_in_file) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kSpellings = {
+      {{".attn.Wqkv.", ".attn.qkv."}, {".attn.out_proj.", ".attn.proj."}}};
+  for (const auto& [foreign, canonical] : kSpellings) {
+    const size_t found = name_in_file.find(foreign);
+    if (found != std::string::npos) name_in_file.replace(found, foreign.size(), canonical);
+  }
+  return name_in_file;
+}
+
+void check_tensors(const DitConfig& config, const ShapeTable& table, const std::string& source) {
+  // Listing the tensors of a network that a small hostile file claims to hold could take all
+  // memory.
+  const bool is_moe = config.feed_forward == FeedForward::kMoe;
+  const int64_t tensors_at_least =
+      std::max(config.depth, is_moe ? config.depth / 2 * config.experts : 0);
+  if (tensors_at_least > static_cast<int64_t>(table.size())) {
+    base::bad_input("{}: expected at least {} tensors for a depth of {} and {} experts, found {}",
+                    source,
+                    tensors_at_least,
+                    config.depth,
+                    is_moe ? config.experts : 0,
+                    table.size());
+  }
+  std::set<std::string> expected;
+  for (TensorSpec& spec : tensor_specs(config)) {
+    const auto found = table.find(spec.name);
+    if (found == table.end()) {
+      base::bad_input("{}: expected tensor '{}' {}, found none",
+                      source,
+                      spec.name,
+                      base::to_string(spec.shape));
+    }
+    if (found->second.shape != spec.shape) {
+      base::bad_input("{}: tensor '{}': expected shape {}, found {}",
+                      source,
+                      found->second.name_in_file,
+                      base::to_string(spec.shape),
+                      base::to_string(found->second.shape));
+    }
+    expected.insert(std::move(spec.name));
+  }
+  for (const auto& [name, tensor] : table) {
+    if (!expected.contains(name)) {
+      base::bad_input("{}: tensor {} {} is none of this network's",
+                      source,
+                      formats::printable(tensor.name_in_file),
+                      base::to_string(tensor.shape));
+    }
+  }
+}
+
+}  // namespace ditmoe::networks

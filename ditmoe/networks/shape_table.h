@@ -1,0 +1,28 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "ditmoe/base/tensor.h"
+#include "ditmoe/networks/dit_config.h"
+
+namespace ditmoe::networks {
+
+// A tensor as a file has it.
+struct NamedShape {
+  std::string name_in_file;
+  base::Shape shape;
+};
+
+// The tensors of a file by canonical name.
+using ShapeTable = std::map<std::string, NamedShape>;
+
+// The canonical spelling of a tensor's name: attn.Wqkv and attn.out_proj, as checkpoints with
+// qk-norm have them, become attn.qkv and attn.proj.
+std::string canonical_name(std::string name_in_file);
+
+// Throws bad_input naming source and tensor unless the table holds exactly the tensors of the
+// network that config, which must be valid, describes.
+void check_tensors(const DitConfig& config, const ShapeTable& table, const std::string& source);
+
+}  // namespace ditmoe::networks
