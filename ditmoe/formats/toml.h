@@ -13,15 +13,16 @@ namespace ditmoe::formats {
 // others and suggests the nearest known key. Keys are dotted paths: "train.batch_size".
 class TomlDocument {
  public:
-  // Throws bad_input "<path>:<line>: ..." for malformed TOML.
+  // Throws bad_input "<path>:<line>: ..." for malformed TOML, more than 256 KiB of it, or keys of
+  // more than 32 parts.
   static TomlDocument open(const std::string& path);
   static TomlDocument parse(const std::string& text, const std::string& source);
 
-  // Applies "key=value" (value in TOML syntax; a bare word is taken as a string).
+  // Applies "key=value" (value in TOML syntax; a bare word or path is taken as a string).
   void set(const std::string& assignment);
 
   // Overwrites value if the key is present. A wrong type throws bad_input with file, line, key,
-  // expected and found. Integers are accepted where a float is asked for.
+  // expected and found. A number may be written as an integer, and must be finite.
   void get(const std::string& key, int64_t& value);
   void get(const std::string& key, double& value);
   void get(const std::string& key, bool& value);
@@ -34,8 +35,8 @@ class TomlDocument {
   // "fashion.toml:12: train.lr": where a message about the key should point.
   std::string where(const std::string& key) const;
 
-  // Throws bad_input for a key nobody asked for: "<where>: unknown key 'train.lrr', did you mean
-  // 'train.lr'?".
+  // Throws bad_input for a key nobody asked for: "fashion.toml:12: unknown key 'train.lrr', did you
+  // mean 'train.lr'?".
   void finish() const;
 
  private:

@@ -1,0 +1,266 @@
+#include "ditmoe/formats/png.h"
+
+#include <algorithm>
+#include <array>
+#include <csetjmp>
+#include <cstring>
+#include <span>
+
+#include <png.h>
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/formats/bytes.h"
+#include "ditmoe/formats/file.h"
+#include "ditmoe/formats/text.h"
+
+// libpng reports errors by longjmp, which must not skip a destructor. So each function below that
+// calls setjmp or may be jumped out of has trivially destructible locals only; whatever owns memory
+// lives in a caller outside the jump.
+
+namespace ditmoe::formats {
+namespace {
+
+using base::bad_input;
+
+constexpr uint64_t kMaxPixels = uint64_t{1} << 28;
+constexpr size_t kSignatureBytes = 8;
+constexpr png_alloc_size_t kMaxChunkBytes = 16 << 20;
+constexpr png_uint_32 kMaxChunks = 4096;
+
+struct Fault {
+  std::array<char, 200> message = {};
+};
+
+void on_error(png_structp png, png_const_charp message) {
+  auto* fault = static_cast<Fault*>(png_get_error_ptr(png));
+  std::strncpy(fault->message.data(), message, fault->message.size() - 1);
+  png_longjmp(png, 1);
+}
+
+void on_warning(png_structp /*png*/, png_const_charp /*message*/) {}
+
+struct Input {
+  std::span<const std::byte> file;
+  size_t position = 0;
+};
+
+void read_bytes(png_structp png, png_bytep out, size_t size) {
+  auto* input = static_cast<Input*>(png_get_io_ptr(png));
+  if (size > input->file.size() - input->position) png_error(png, "unexpected end of the file");
+  std::memcpy(out, input->file.data() + input->position, size);
+  input->position += size;
+}
+
+class Reader {
+ public:
+  Reader(std::span<const std::byte> file, const std::string& path) : path_(path), input_{file, 0} {
+    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &fault_, on_error, on_warning);
+    if (png_ != nullptr) info_ = png_create_info_struct(png_);
+    if (info_ == nullptr) {
+      png_destroy_read_struct(&png_, nullptr, nullptr);
+      base::failure("{}: out of memory for a PNG", path_);
+    }
+  }
+
+  ~Reader() { png_destroy_read_struct(&png_, &info_, nullptr); }
+
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+
+  Image read() {
+    if (!read_info()) fail();
+    check_size();
+    if (!choose_output()) fail();
+    Image image;
+    image.width = png_get_image_width(png_, info_);
+    image.height = png_get_image_height(png_, info_);
+    image.channels = png_get_channels(png_, info_);
+    DITMOE_ASSERT(png_get_rowbytes(png_, info_) ==
+                  static_cast<size_t>(image.width * image.channels));
+    image.pixels_HWC.resize(static_cast<size_t>(image.width * image.height * image.channels));
+    std::vector<png_bytep> rows(static_cast<size_t>(image.height));
+    const auto row_bytes = static_cast<size_t>(image.width * image.channels);
+    for (size_t y = 0; y < rows.size(); ++y) rows[y] = image.pixels_HWC.data() + y * row_bytes;
+    if (!read_pixels(rows.data())) fail();
+    read_text(image);
+    return image;
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    bad_input("{}: byte {}: damaged PNG: {}", path_, input_.position, fault_.message.data());
+  }
+
+  // Reads all before the pixels. False after a fault, like the other two that call libpng.
+  bool read_info() {
+    if (setjmp(png_jmpbuf(png_)) != 0) return false;
+    png_set_read_fn(png_, &input_, read_bytes);
+    png_set_user_limits(png_, kMaxPixels, kMaxPixels);
+    png_set_chunk_malloc_max(png_, kMaxChunkBytes);
+    png_set_chunk_cache_max(png_, kMaxChunks);
+    png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    png_read_info(png_, info_);
+    return true;
+  }
+
+  // Refuses sizes the file cannot hold before libpng allocates anything that depends on them.
+  void check_size() const {
+    const uint64_t width = png_get_image_width(png_, info_);
+    const uint64_t height = png_get_image_height(png_, info_);
+    if (width > kMaxPixels / height) {
+      bad_input("{}: byte 16: expected at most 2^28 pixels, found {}x{}", path_, width, height);
+    }
+    if (png_get_rowbytes(png_, info_) * height / kMaxInflation > input_.file.size()) {
+      bad_input("{}: byte 16: {}x{} pixels are more than {} bytes can hold",
+                path_,
+                width,
+                height,
+                input_.file.size());
+    }
+  }
+
+  // Asks for 8-bit grey, RGB or RGBA.
+  bool choose_output() {
+    if (setjmp(png_jmpbuf(png_)) != 0) return false;
+    png_set_expand(png_);
+    png_set_scale_16(png_);
+    const bool transparent = (png_get_color_type(png_, info_) & PNG_COLOR_MASK_ALPHA) != 0 ||
+                             png_get_valid(png_, info_, PNG_INFO_tRNS) != 0;
+    if (transparent) png_set_gray_to_rgb(png_);
+    png_set_interlace_handling(png_);
+    png_read_update_info(png_, info_);
+    return true;
+  }
+
+  bool read_pixels(png_bytepp rows) {
+    if (setjmp(png_jmpbuf(png_)) != 0) return false;
+    png_read_image(png_, rows);
+    png_read_end(png_, info_);
+    return true;
+  }
+
+  void read_text(Image& image) const {
+    png_textp texts = nullptr;
+    const int count = png_get_text(png_, info_, &texts, nullptr);
+    for (const png_text& text : std::span(texts, static_cast<size_t>(count))) {
+      const bool international = text.compression >= PNG_ITXT_COMPRESSION_NONE;
+      const std::string_view content(text.text,
+                                     international ? text.itxt_length : text.text_length);
+      if (international && !is_utf8(content)) {
+        bad_input("{}: text {}: expected UTF-8", path_, printable(text.key));
+      }
+      image.text.emplace_back(latin1_to_utf8(text.key),
+                              international ? std::string(content) : latin1_to_utf8(content));
+    }
+  }
+
+  const std::string& path_;
+  Fault fault_;
+  Input input_;
+  png_structp png_ = nullptr;
+  png_infop info_ = nullptr;
+};
+
+// A keyword is 1 to 79 printable Latin-1 characters with single spaces inside (PNG 11.3.4.2); ours
+// are ASCII.
+bool is_keyword(std::string_view keyword) {
+  const bool printable_ascii =
+      std::all_of(keyword.begin(), keyword.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  return !keyword.empty() && keyword.size() <= 79 && printable_ascii && keyword.front() != ' ' &&
+         keyword.back() != ' ' && keyword.find("  ") == std::string_view::npos;
+}
+
+class Writer {
+ public:
+  explicit Writer(const std::string& path) : path_(path), file_(path) {
+    png_ = png_create_write_struct(PNG_LIBPNG_VER_STRING, &fault_, on_error, on_warning);
+    if (png_ != nullptr) info_ = png_create_info_struct(png_);
+    if (info_ == nullptr) {
+      png_destroy_write_struct(&png_, nullptr);
+      base::failure("{}: out of memory for a PNG", path_);
+    }
+  }
+
+  ~Writer() { png_destroy_write_struct(&png_, &info_); }
+
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  void write(const Image& image) {
+    std::vector<std::string> contents;
+    std::vector<png_text> texts;
+    contents.reserve(image.text.size());  // texts points into it
+    for (const auto& [keyword, text] : image.text) {
+      if (!is_keyword(keyword) || !is_utf8(text) || text.find('\0') != std::string::npos) {
+        base::failure(
+            "{}: cannot be written: text {} is not valid in a PNG", path_, printable(keyword));
+      }
+      const bool latin1 = fits_latin1(text);
+      contents.push_back(latin1 ? utf8_to_latin1(text) : text);
+      png_text& entry = texts.emplace_back();
+      entry.compression = latin1 ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
+      entry.key = const_cast<png_charp>(keyword.c_str());
+      entry.text = contents.back().data();
+    }
+    if (!write_all(image, texts)) {
+      base::failure("{}: cannot be written: {}", path_, fault_.message.data());
+    }
+    file_.commit();
+  }
+
+ private:
+  // False after a fault.
+  bool write_all(const Image& image, std::span<const png_text> texts) {
+    if (setjmp(png_jmpbuf(png_)) != 0) return false;
+    const int color = image.channels == 1   ? PNG_COLOR_TYPE_GRAY
+                      : image.channels == 3 ? PNG_COLOR_TYPE_RGB
+                                            : PNG_COLOR_TYPE_RGBA;
+    png_init_io(png_, file_.stream());
+    png_set_user_limits(png_, kMaxPixels, kMaxPixels);
+    png_set_IHDR(png_,
+                 info_,
+                 static_cast<png_uint_32>(image.width),
+                 static_cast<png_uint_32>(image.height),
+                 8,
+                 color,
+                 PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT,
+                 PNG_FILTER_TYPE_DEFAULT);
+    if (!texts.empty()) png_set_text(png_, info_, texts.data(), static_cast<int>(texts.size()));
+    png_write_info(png_, info_);
+    const auto row_bytes = static_cast<size_t>(image.width * image.channels);
+    for (int64_t y = 0; y < image.height; ++y) {
+      png_write_row(png_, image.pixels_HWC.data() + static_cast<size_t>(y) * row_bytes);
+    }
+    png_write_end(png_, nullptr);
+    return true;
+  }
+
+  const std::string& path_;
+  AtomicFile file_;
+  Fault fault_;
+  png_structp png_ = nullptr;
+  png_infop info_ = nullptr;
+};
+
+}  // namespace
+
+Image read_png(const std::string& path) {
+  const MappedFile file = MappedFile::open(path);
+  const auto bytes = file.bytes();
+  if (bytes.size() < kSignatureBytes ||
+      png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, kSignatureBytes) != 0) {
+    bad_input("{}: byte 0: expected the signature of a PNG file", path);
+  }
+  return Reader(bytes, path).read();
+}
+
+void write_png(const std::string& path, const Image& image) {
+  DITMOE_ASSERT(image.width > 0 && image.height > 0);
+  DITMOE_ASSERT(image.channels == 1 || image.channels == 3 || image.channels == 4);
+  DITMOE_ASSERT(image.pixels_HWC.size() ==
+                static_cast<size_t>(image.width * image.height * image.channels));
+  Writer(path).write(image);
+}
+
+}  // namespace ditmoe::formats
