@@ -43,16 +43,18 @@ std::vector<std::string> read_class_names(const formats::SafetensorsFile& file,
 // The tensor as f32, after its shape has been checked.
 base::Tensor read_weight(const formats::SafetensorsFile& file, const TensorSpec& spec) {
   if (!file.contains(spec.name)) {
-    base::bad_input(
-        "{}: expected tensor {} {}, found none", file.path(), spec.name, to_string(spec.shape));
+    base::bad_input("{}: expected tensor {} {}, found none",
+                    file.path(),
+                    spec.name,
+                    base::to_string(spec.shape));
   }
   const base::TensorView view = file.view(spec.name);
   if (view.shape != spec.shape) {
     base::bad_input("{}: tensor {}: expected shape {}, found {}",
                     file.path(),
                     spec.name,
-                    to_string(spec.shape),
-                    to_string(view.shape));
+                    base::to_string(spec.shape),
+                    base::to_string(view.shape));
   }
   return base::convert(view, base::DType::kF32);
 }
