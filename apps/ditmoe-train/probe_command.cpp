@@ -1,0 +1,186 @@
+#include <cmath>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <torch/torch.h>
+
+#include "apps/ditmoe-train/commands.h"
+#include "ditmoe/base/error.h"
+#include "ditmoe/formats/npz.h"
+#include "ditmoe/networks/model_file.h"
+#include "ditmoe/training/adamw.h"
+#include "ditmoe/training/objective.h"
+
+namespace ditmoe::apps {
+namespace {
+
+struct ProbeArguments {
+  std::string model;
+  std::string in;
+  std::string out;
+  std::string objective = "ddpm";
+  double balance = 0.01;
+  bool step = false;
+  std::string kernels = "native";
+  networks::ModelOverrides overrides;
+};
+
+// The probe's update: the paper's optimiser, as the reference arrays were made.
+constexpr double kLearningRate = 1e-4;
+constexpr double kEmaDecay = 0.9999;
+
+class ProbeInput {
+ public:
+  explicit ProbeInput(const std::string& path) : path_(path), arrays_(formats::read_npz(path)) {}
+
+  at::Tensor get(const std::string& name, at::ScalarType type) const {
+    const base::Tensor values =
+        base::convert(formats::array(arrays_, name, path_).view(), base::DType::kF32);
+    at::Tensor tensor = at::empty(values.shape(), at::kFloat);
+    std::memcpy(tensor.data_ptr<float>(), values.view().data, values.bytes());
+    return tensor.to(type);
+  }
+
+ private:
+  std::string path_;
+  std::map<std::string, base::Tensor> arrays_;
+};
+
+// Arrays to write, kept alive until they are.
+class ProbeOutput {
+ public:
+  void add(const std::string& name, const at::Tensor& tensor) {
+    kept_.push_back(tensor.detach().to(at::kFloat).contiguous());
+    const at::Tensor& last = kept_.back();
+    arrays_.emplace_back(name,
+                         base::TensorView{base::DType::kF32,
+                                          last.sizes().vec(),
+                                          reinterpret_cast<const std::byte*>(
+                                              last.data_ptr<float>())});
+  }
+
+  // Every tensor of a flat buffer as prefix/<name in the file>; copies, since the buffer moves on.
+  void add_named(const std::string& prefix,
+                 const at::Tensor& flat,
+                 const training::ParameterSet& parameters,
+                 const networks::ModelFile& model,
+                 bool with_pos_embed) {
+    kept_.push_back(flat.clone());
+    for (auto& [name, view] : parameters.named(kept_.back(), with_pos_embed)) {
+      arrays_.emplace_back(prefix + "/" + model.name_in_file(name), view);
+    }
+  }
+
+  void write(const std::string& path) const { formats::write_npz(path, arrays_); }
+
+ private:
+  std::vector<at::Tensor> kept_;
+  std::vector<std::pair<std::string, base::TensorView>> arrays_;
+};
+
+void check_batch(const training::TrainingBatch& batch,
+                 const networks::DitConfig& config,
+                 const std::string& path) {
+  const base::Shape expected = {
+      batch.x_start.size(0), config.channels, config.image_size, config.image_size};
+  for (const auto& [name, tensor] :
+       {std::pair("x_start", batch.x_start), std::pair("noise", batch.noise)}) {
+    if (tensor.sizes().vec() != expected) {
+      base::bad_input("{}: array {}: expected {}, found {}",
+                      path,
+                      name,
+                      base::to_string(expected),
+                      base::to_string(tensor.sizes().vec()));
+    }
+  }
+  for (const auto& [name, tensor] : {std::pair("t", batch.t), std::pair("y", batch.y)}) {
+    if (tensor.dim() != 1 || tensor.size(0) != expected[0]) {
+      base::bad_input("{}: array {}: expected [{}], found {}",
+                      path,
+                      name,
+                      expected[0],
+                      base::to_string(tensor.sizes().vec()));
+    }
+  }
+  if (batch.y.numel() > 0 && (batch.y.min().item<int64_t>() < 0 ||
+                              batch.y.max().item<int64_t>() > config.num_classes)) {
+    base::bad_input("{}: array y: expected labels 0 to {}", path, config.num_classes);
+  }
+}
+
+void probe_loss(const ProbeArguments& arguments) {
+  const auto model = networks::ModelFile::open(arguments.model, arguments.overrides);
+  networks::DitConfig config = model.config();
+  config.objective = networks::objective_from(arguments.objective, "--objective");
+  config.balance_factor = arguments.balance;
+  config.balance_pool = networks::BalancePool::kBatch;
+  const ProbeInput input(arguments.in);
+  const training::TrainingBatch batch = {input.get("x_start", at::kFloat),
+                                         input.get("y", at::kLong),
+                                         input.get("t", at::kFloat),
+                                         input.get("noise", at::kFloat)};
+  check_batch(batch, config, arguments.in);
+
+  training::ParameterSet parameters(config);
+  training::load_weights(parameters, model);
+  const auto kernels = arguments.kernels == "aten" ? autograd::Kernels::kAten
+                                                   : autograd::Kernels::kNative;
+  const training::DitModule module(config, parameters, kernels);
+  const training::Losses losses =
+      training::make_objective(config.objective)->losses(module, batch);
+  losses.total().backward();
+
+  const torch::NoGradGuard no_grad;
+  ProbeOutput output;
+  if (config.objective == networks::Objective::kDdpm) {
+    output.add("mse", losses.mse_B);
+    if (losses.vb_B.defined()) output.add("vb", losses.vb_B);
+    output.add("loss", losses.per_image_B);
+  } else {
+    output.add("loss_per_image", losses.per_image_B);
+  }
+  if (!losses.network.balance_losses.empty()) {
+    output.add("aux_per_layer", at::stack(losses.network.balance_losses));
+  }
+  output.add_named("grad", parameters.gradients(), parameters, model, false);
+  if (arguments.step) {
+    training::AdamwState state = training::make_adamw_state(parameters.values());
+    at::Tensor ema = parameters.values().clone();
+    training::adamw_step(
+        {}, kLearningRate, 1.0, kEmaDecay, parameters.gradients(), state, parameters.values(), ema);
+    output.add_named("after", parameters.values(), parameters, model, true);
+    output.add_named("ema", ema, parameters, model, true);
+  }
+  output.write(arguments.out);
+}
+
+}  // namespace
+
+void add_probe(CLI::App& app, TrainerCommands& commands) {
+  auto arguments = std::make_shared<ProbeArguments>();
+  CLI::App* probe = app.add_subcommand("probe", "Run one computation on given arrays");
+  CLI::App* parser = probe->add_subcommand("loss", "Losses, gradients and one update of a model");
+  probe->require_subcommand(1);
+  parser->add_option("MODEL", arguments->model, "Model file")->required();
+  parser->add_option("--in", arguments->in, "npz with x_start, t, y, noise")->required();
+  parser->add_option("--out", arguments->out, "npz to write")->required();
+  parser->add_option("--objective", arguments->objective, "What the model predicts")
+      ->check(CLI::IsMember({"ddpm", "rf"}))
+      ->capture_default_str();
+  parser->add_option("--balance", arguments->balance, "Balance factor, pooled over the batch")
+      ->capture_default_str();
+  parser->add_flag("--step", arguments->step, "Also one AdamW step and EMA update");
+  parser->add_option("--kernels", arguments->kernels, "Products by our kernels or by ATen")
+      ->check(CLI::IsMember({"native", "aten"}))
+      ->capture_default_str();
+  parser->add_option("--heads", arguments->overrides.heads, "Attention heads");
+  parser->add_option("--top-k", arguments->overrides.top_k, "Experts per token");
+  parser->footer(
+      "Example: ditmoe probe loss model.safetensors --in train_ddpm.npz --out g.npz --heads 4");
+  commands.push_back({parser, [arguments] { probe_loss(*arguments); }});
+}
+
+}  // namespace ditmoe::apps

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ditmoe/base/tensor.h"
+
+namespace ditmoe::data {
+
+// Labelled images of one size, addressed by number.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+
+  virtual int64_t size() const = 0;
+  virtual int64_t channels() const = 0;
+  virtual int64_t height() const = 0;
+  virtual int64_t width() const = 0;
+  virtual const std::vector<std::string>& class_names() const = 0;
+
+  virtual int32_t label(int64_t index) const = 0;
+
+  // One image as [C, H, W] f32 in [-1, 1].
+  virtual void read(int64_t index, std::span<float> out_CHW) const = 0;
+
+  int64_t num_classes() const { return static_cast<int64_t>(class_names().size()); }
+
+  int64_t image_elements() const { return channels() * height() * width(); }
+};
+
+// Which half of a data set.
+enum class Split { kTrain, kTest };
+
+// Fashion-MNIST (Xiao et al. 2017): 28x28 grey, ten classes, from the gzip'd IDX files in `folder`
+// (Debian's dataset-fashion-mnist puts them in /usr/share/datasets/fashion-mnist).
+// Throws bad_input naming the package where the folder is missing.
+std::unique_ptr<Dataset> open_fashion_mnist(const std::string& folder, Split split);
+
+// The raw images of open_fashion_mnist: [N, H, W, 1] u8, and their labels.
+struct LabelledImages {
+  base::Tensor images_NHWC;
+  std::vector<int32_t> labels;
+};
+LabelledImages read_fashion_mnist(const std::string& folder, Split split);
+
+// Class names in the order of the labels.
+const std::vector<std::string>& fashion_mnist_classes();
+
+}  // namespace ditmoe::data

@@ -1,0 +1,131 @@
+#include "ditmoe/training/parameters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <torch/torch.h>
+
+#include "ditmoe/base/philox.h"
+#include "ditmoe/kernels/position_embedding.h"
+#include "ditmoe/training/random_streams.h"
+
+namespace ditmoe::training {
+namespace {
+
+bool ends_with(const std::string& name, const std::string& suffix) {
+  return name.size() >= suffix.size() &&
+         name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0;
+}
+
+bool contains(const std::string& name, const std::string& part) {
+  return name.find(part) != std::string::npos;
+}
+
+base::TensorView view_of(const float* data, const base::Shape& shape) {
+  return {base::DType::kF32, shape, reinterpret_cast<const std::byte*>(data)};
+}
+
+void copy_weight(const networks::ModelFile& model, const std::string& name, const at::Tensor& out) {
+  const base::Tensor weight = base::convert(model.weight(name), base::DType::kF32);
+  DITMOE_ASSERT(weight.size() == out.numel());
+  std::memcpy(out.data_ptr<float>(), weight.view().data, weight.bytes());
+}
+
+// Uniform in [-bound, bound).
+void fill_symmetric(at::Tensor& tensor, double bound, const base::RandomKey& key) {
+  const std::span<float> out(tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel()));
+  base::fill_uniform(out, key);
+  for (float& value : out) value = static_cast<float>(bound * (2.0 * value - 1.0));
+}
+
+void initialise_tensor(at::Tensor& tensor, const std::string& name, const base::RandomKey& key) {
+  const bool is_norm = contains(name, "_norm.");
+  if (is_norm) {
+    tensor.fill_(ends_with(name, ".weight") ? 1.0 : 0.0);
+    return;
+  }
+  if (ends_with(name, ".bias") || contains(name, "adaLN_modulation") ||
+      contains(name, "final_layer")) {
+    tensor.zero_();
+    return;
+  }
+  if (contains(name, "y_embedder") || contains(name, "t_embedder")) {
+    base::fill_normal({tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())}, key);
+    tensor.mul_(0.02);
+    return;
+  }
+  const auto fan_out = static_cast<double>(tensor.size(0));
+  const double fan_in = static_cast<double>(tensor.numel()) / fan_out;
+  // Kaiming with a = √5 is U(±1/√fan_in).
+  const bool is_router = ends_with(name, "moe.gate.weight");
+  const double bound = is_router ? 1.0 / std::sqrt(fan_in) : std::sqrt(6.0 / (fan_in + fan_out));
+  fill_symmetric(tensor, bound, key);
+}
+
+}  // namespace
+
+ParameterSet::ParameterSet(const networks::DitConfig& config) {
+  int64_t total = 0;
+  for (networks::TensorSpec& spec : networks::tensor_specs(config)) {
+    if (spec.name == "pos_embed") continue;
+    total += base::num_elements(spec.shape);
+    specs_.push_back(std::move(spec));
+  }
+  values_ = at::zeros({total}, at::kFloat);
+  gradients_ = at::zeros({total}, at::kFloat);
+  pos_embed_ = at::empty({config.tokens(), config.width}, at::kFloat);
+  kernels::sincos_position_embedding(
+      config.grid(),
+      config.width,
+      {pos_embed_.data_ptr<float>(), static_cast<size_t>(pos_embed_.numel())});
+  int64_t offset = 0;
+  for (const networks::TensorSpec& spec : specs_) {
+    const int64_t size = base::num_elements(spec.shape);
+    at::Tensor tensor = values_.narrow(0, offset, size).view(spec.shape).detach();
+    tensor.requires_grad_(true);
+    tensor.mutable_grad() = gradients_.narrow(0, offset, size).view(spec.shape);
+    tensors_.push_back(tensor);
+    offset += size;
+  }
+}
+
+const at::Tensor& ParameterSet::operator[](const std::string& name) const {
+  const auto spec = std::find_if(
+      specs_.begin(), specs_.end(), [&](const auto& candidate) { return candidate.name == name; });
+  DITMOE_ASSERT(spec != specs_.end());
+  return tensors_[static_cast<size_t>(spec - specs_.begin())];
+}
+
+formats::NamedTensors ParameterSet::named(const at::Tensor& flat, bool with_pos_embed) const {
+  DITMOE_ASSERT(flat.is_contiguous() && flat.numel() == values_.numel());
+  formats::NamedTensors tensors;
+  if (with_pos_embed) {
+    const base::Shape shape = {1, pos_embed_.size(0), pos_embed_.size(1)};
+    tensors.emplace_back("pos_embed", view_of(pos_embed_.data_ptr<float>(), shape));
+  }
+  const float* data = flat.data_ptr<float>();
+  for (const networks::TensorSpec& spec : specs_) {
+    tensors.emplace_back(spec.name, view_of(data, spec.shape));
+    data += base::num_elements(spec.shape);
+  }
+  return tensors;
+}
+
+void initialise(ParameterSet& parameters, uint64_t seed) {
+  const torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < parameters.specs().size(); ++i) {
+    at::Tensor tensor = parameters.tensors()[i];
+    initialise_tensor(tensor, parameters.specs()[i].name, {seed, i, stream::kInitialise});
+  }
+}
+
+void load_weights(ParameterSet& parameters, const networks::ModelFile& model) {
+  const torch::NoGradGuard no_grad;
+  copy_weight(model, "pos_embed", parameters.pos_embed());
+  for (size_t i = 0; i < parameters.specs().size(); ++i) {
+    copy_weight(model, parameters.specs()[i].name, parameters.tensors()[i]);
+  }
+}
+
+}  // namespace ditmoe::training
