@@ -10,7 +10,8 @@ namespace ditmoe::base {
 // Keeps keys in the order they were written.
 using Json = nlohmann::ordered_json;
 
-// Parses untrusted text strictly: no comments, no duplicate keys, nesting at most max_depth.
+// Parses untrusted text strictly: no comments, no duplicate keys, nesting at most max_depth, at
+// most 2^22 values.
 // source names the text in messages ("model.safetensors: header").
 // Throws bad_input with the byte offset of the fault.
 Json parse_json(std::string_view text, const std::string& source, int max_depth = 32);

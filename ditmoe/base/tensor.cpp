@@ -15,6 +15,7 @@ constexpr size_t kAlignment = 64;
 
 template <typename T>
 double load(const std::byte* data, int64_t index) {
+  if constexpr (std::is_same_v<T, bool>) return data[index] == std::byte{0} ? 0.0 : 1.0;
   T value;
   std::memcpy(&value, data + static_cast<size_t>(index) * sizeof(T), sizeof(T));
   if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, BFloat16>) {
@@ -24,13 +25,23 @@ double load(const std::byte* data, int64_t index) {
   }
 }
 
+// Integers truncate and saturate, NaN becomes 0: a cast out of range would be undefined.
 template <typename T>
 T narrow(double value) {
   if constexpr (std::is_same_v<T, Half>) {
     return to_half(static_cast<float>(value));
   } else if constexpr (std::is_same_v<T, BFloat16>) {
     return to_bfloat16(static_cast<float>(value));
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return static_cast<T>(value);
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return value != 0.0;
   } else {
+    using Limits = std::numeric_limits<T>;
+    if (std::isnan(value)) return 0;
+    if (value <= static_cast<double>(Limits::min())) return Limits::min();
+    // For 64 bits the limit rounds up to 2^63, hence not ">".
+    if (value >= static_cast<double>(Limits::max())) return Limits::max();
     return static_cast<T>(value);
   }
 }
@@ -39,16 +50,26 @@ T narrow(double value) {
 template <typename Function>
 void with_type(DType dtype, Function&& function) {
   switch (dtype) {
-    case DType::kF64: return function(double{});
-    case DType::kF32: return function(float{});
-    case DType::kF16: return function(Half{});
-    case DType::kBF16: return function(BFloat16{});
-    case DType::kI64: return function(int64_t{});
-    case DType::kI32: return function(int32_t{});
-    case DType::kI16: return function(int16_t{});
-    case DType::kI8: return function(int8_t{});
-    case DType::kU8: return function(uint8_t{});
-    case DType::kBool: return function(bool{});
+    case DType::kF64:
+      return function(double{});
+    case DType::kF32:
+      return function(float{});
+    case DType::kF16:
+      return function(Half{});
+    case DType::kBF16:
+      return function(BFloat16{});
+    case DType::kI64:
+      return function(int64_t{});
+    case DType::kI32:
+      return function(int32_t{});
+    case DType::kI16:
+      return function(int16_t{});
+    case DType::kI8:
+      return function(int8_t{});
+    case DType::kU8:
+      return function(uint8_t{});
+    case DType::kBool:
+      return function(bool{});
   }
 }
 
@@ -58,7 +79,8 @@ int64_t num_elements(const Shape& shape) {
   int64_t product = 1;
   bool empty = false;
   for (const int64_t dim : shape) {
-    if (dim < 0) bad_input("shape {}: expected no negative dimension, found {}", to_string(shape), dim);
+    if (dim < 0)
+      bad_input("shape {}: expected no negative dimension, found {}", to_string(shape), dim);
     if (dim == 0) {
       empty = true;
       continue;

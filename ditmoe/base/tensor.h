@@ -38,7 +38,8 @@ struct TensorView {
   }
 };
 
-// Row-major contiguous elements, 64-byte aligned, zero-filled when made. Movable; copied by clone().
+// Row-major contiguous elements, 64-byte aligned, zero-filled when made. Movable; copied by
+// clone().
 class Tensor {
  public:
   Tensor() = default;
@@ -83,8 +84,8 @@ class Tensor {
   TensorView view_{DType::kF32, {0}, nullptr};
 };
 
-// Copy of src in another element type: any of f64, f32, f16, bf16 and the integers; through double.
-// src need not be aligned.
+// Copy of src in another element type, through double: rounded to nearest where the new type is a
+// float; truncated and saturated, NaN to 0, where it is an integer. src need not be aligned.
 Tensor convert(const TensorView& src, DType dtype);
 
 }  // namespace ditmoe::base

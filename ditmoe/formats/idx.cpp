@@ -1,8 +1,8 @@
 #include "ditmoe/formats/idx.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
-#include <limits>
 #include <memory>
 #include <span>
 

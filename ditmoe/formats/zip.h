@@ -24,9 +24,9 @@ struct ZipEntry {
 };
 
 // The entries of an archive held in memory, in the order of the central directory.
-// Strict, so that there is one way only to read a file: no comment, nothing before or between the
-// parts, local headers that agree with the directory, distinct names, entries that do not overlap,
-// no encryption, no split archives; zip64 is read. Throws bad_input with the byte offset.
+// Strict, so that there is one way only to read a file: no comment, nothing between the directory
+// and the end, local headers that agree with the directory, distinct names, entries that do not
+// overlap, no encryption, no split archives; zip64 is read. Throws bad_input with the byte offset.
 std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> archive,
                                          const std::string& path);
 

@@ -19,6 +19,7 @@ using base::Tensor;
 using test::expect_error;
 using test::MalformedCase;
 using test::TempDir;
+using test::with_zip64_end;
 using test::zip_of;
 using test::ZipPart;
 
@@ -119,6 +120,15 @@ TEST(NpzTest, DeflatedEntriesAndLaterVersionsAreRead) {
   EXPECT_TRUE(arrays.at("c").as<bool>()[0]);
 }
 
+TEST(NpzTest, Zip64IsRead) {
+  const TempDir dir;
+  const std::string zip = zip_of({{.name = "a.npy", .content = kGood, .zip64 = true},
+                                  {.name = "b.npy", .content = kGood, .deflated = true}});
+  const auto arrays = read_npz(dir.put("a", with_zip64_end(zip)));
+  EXPECT_EQ(arrays.at("a").as<uint8_t>()[3], 1);
+  EXPECT_EQ(arrays.at("b").size(), 4);
+}
+
 std::string one(const std::string& content) {
   return zip_of({{.name = "a.npy", .content = content}});
 }
@@ -186,16 +196,12 @@ std::vector<MalformedCase> npy_cases() {
   };
 }
 
-// Positions in one(kGood): the local header is at 0, the directory before the last 22 bytes.
-const auto kLocalName = int64_t{30};
+// Where the directory of one(kGood) begins, from the end of the file.
 const auto kCentral = int64_t{-22 - 46 - 5};
 
 std::vector<MalformedCase> zip_cases() {
   const std::string zip = one(kGood);
   const std::string saturated(4, '\xff');
-  std::string other_offset =
-      zip_of({{.name = "a.npy", .content = kGood}, {.name = "b.npy", .content = kGood}});
-  const ZipPart good = {.name = "a.npy", .content = kGood};
   return {
       {"Empty", "", "at least 22 bytes, found 0"},
       {"NoEnd", std::string(100, 'x'), "byte 78: expected the end of a zip archive"},
@@ -223,8 +229,16 @@ std::vector<MalformedCase> zip_cases() {
       {"OffsetIntoDirectory",
        patched(zip, kCentral + 42, std::string(1, static_cast<char>(zip.size() - 73))),
        "the header of a zip entry"},
+  };
+}
+
+std::vector<MalformedCase> zip_entry_cases() {
+  const ZipPart good = {.name = "a.npy", .content = kGood};
+  const std::string both =
+      zip_of({{.name = "a.npy", .content = kGood}, {.name = "b.npy", .content = kGood}});
+  return {
       {"DuplicateNames", zip_of({good, good}), "\"a.npy\" occurs twice"},
-      {"SharedData", patched(other_offset, -22 - 51 + 42, std::string(4, '\0')), "agree"},
+      {"SharedData", patched(both, -22 - 51 + 42, std::string(4, '\0')), "agree"},
       {"Encrypted", zip_of({{.name = "a.npy", .content = kGood, .flags = 1}}), "encrypted"},
       {"Patched", zip_of({{.name = "a.npy", .content = kGood, .flags = 0x20}}), "flags 0020"},
       {"StrongEncryption", zip_of({{.name = "a.npy", .content = kGood, .flags = 0x40}}), "0040"},
@@ -260,6 +274,23 @@ std::vector<MalformedCase> zip_cases() {
   };
 }
 
+std::vector<MalformedCase> zip64_cases() {
+  const std::string zip = one(kGood);
+  constexpr uint64_t kMinusOne = ~uint64_t{0};
+  return {
+      {"PartsDiffer", with_zip64_end(zip, {.part = 1}), "in one part"},
+      {"CountsDiffer", with_zip64_end(zip, {.entries = 1}), "in one part"},
+      {"DirectoryShort", with_zip64_end(zip, {.bytes = kMinusOne}), "the zip directory to end"},
+      {"OffsetBeforeFile", with_zip64_end(zip, {.offset = kMinusOne - 1000}), "directory to end"},
+      {"OffsetWrapsAround",
+       with_zip64_end(zip, {.bytes = kMinusOne - 200, .offset = 201}),
+       "the zip directory to end"},
+      {"EndElsewhere", with_zip64_end(zip, {.end_offset = 1}), "the zip64 end just before"},
+      {"EndFarAway", with_zip64_end(zip, {.end_offset = kMinusOne}), "the zip64 end just before"},
+      {"NoRoomForEnd", with_zip64_end(zip).substr(with_zip64_end(zip).size() - 42), "just before"},
+  };
+}
+
 class NpzMalformedTest : public testing::TestWithParam<MalformedCase> {};
 
 TEST_P(NpzMalformedTest, IsBadInputThatNamesTheFault) {
@@ -270,6 +301,14 @@ TEST_P(NpzMalformedTest, IsBadInputThatNamesTheFault) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Npy, NpzMalformedTest, testing::ValuesIn(npy_cases()), test::name_of_case);
+INSTANTIATE_TEST_SUITE_P(Zip64,
+                         NpzMalformedTest,
+                         testing::ValuesIn(zip64_cases()),
+                         test::name_of_case);
+INSTANTIATE_TEST_SUITE_P(ZipEntry,
+                         NpzMalformedTest,
+                         testing::ValuesIn(zip_entry_cases()),
+                         test::name_of_case);
 INSTANTIATE_TEST_SUITE_P(Zip, NpzMalformedTest, testing::ValuesIn(zip_cases()), test::name_of_case);
 
 TEST(NpzTest, EveryTruncationIsBadInput) {

@@ -21,6 +21,7 @@ struct ZipPart {
   int64_t claimed_bytes = -1;
   uint32_t crc_error = 0;
   std::string local_name;  // name where empty
+  bool zip64 = false;      // the local header has its sizes in a zip64 field, as NumPy writes it
 };
 
 inline std::string deflate_raw(const std::string& content) {
@@ -57,6 +58,18 @@ inline std::string zip_fields(const ZipPart& part, size_t stored, const std::str
   return out;
 }
 
+// A local header, from its flags on, with both sizes moved to a zip64 field.
+inline std::string with_zip64_sizes(std::string local, size_t stored, size_t bytes) {
+  constexpr size_t kSizes = 12;  // from the flags
+  constexpr size_t kExtraBytes = 22;
+  local.replace(kSizes, 8, 8, '\xff');
+  local[kExtraBytes] = 20;
+  append_little(local, uint32_t{0x00100001});
+  append_little(local, uint64_t{bytes});
+  append_little(local, uint64_t{stored});
+  return local;
+}
+
 // A small zip archive, written field by field.
 inline std::string zip_of(const std::vector<ZipPart>& parts) {
   std::string file;
@@ -71,7 +84,9 @@ inline std::string zip_of(const std::vector<ZipPart>& parts) {
     directory += part.name;
     append_little(file, uint32_t{0x04034B50});
     append_little(file, uint16_t{20});
-    file += zip_fields(part, stored.size(), local_name) + local_name + stored;
+    std::string local = zip_fields(part, stored.size(), local_name) + local_name;
+    if (part.zip64) local = with_zip64_sizes(std::move(local), stored.size(), part.content.size());
+    file += local + stored;
   }
   std::string end;
   append_little(end, uint32_t{0x06054B50});
@@ -82,6 +97,38 @@ inline std::string zip_of(const std::vector<ZipPart>& parts) {
   append_little(end, static_cast<uint32_t>(file.size()));
   append_little(end, uint16_t{0});
   return file + directory + end;
+}
+
+// The archive with a zip64 end, which repeats in 64 bits what its end says, plus the given errors.
+struct Zip64Errors {
+  uint64_t entries = 0;
+  uint64_t bytes = 0;
+  uint64_t offset = 0;
+  uint64_t end_offset = 0;
+  uint32_t part = 0;
+};
+
+inline std::string with_zip64_end(const std::string& zip, const Zip64Errors& errors = {}) {
+  constexpr size_t kEndBytes = 22;
+  const std::string end = zip.substr(zip.size() - kEndBytes);
+  const auto* fields = reinterpret_cast<const std::byte*>(end.data());
+  const uint64_t entries = load_little<uint16_t>(fields + 10);
+  std::string out = zip.substr(0, zip.size() - kEndBytes);
+  const uint64_t end_offset = out.size();
+  append_little(out, uint32_t{0x06064B50});
+  append_little(out, uint64_t{44});
+  append_little(out, uint32_t{0x002D002D});
+  append_little(out, errors.part);
+  append_little(out, uint32_t{0});
+  append_little(out, entries);
+  append_little(out, entries + errors.entries);
+  append_little(out, uint64_t{load_little<uint32_t>(fields + 12)} + errors.bytes);
+  append_little(out, uint64_t{load_little<uint32_t>(fields + 16)} + errors.offset);
+  append_little(out, uint32_t{0x07064B50});
+  append_little(out, uint32_t{0});
+  append_little(out, end_offset + errors.end_offset);
+  append_little(out, uint32_t{1});
+  return out + end;
 }
 
 }  // namespace ditmoe::formats::test
