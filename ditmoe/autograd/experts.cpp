@@ -24,7 +24,7 @@ struct GroupedSwiglu : torch::autograd::Function<GroupedSwiglu> {
   static at::Tensor forward(AutogradContext* context,
                             const at::Tensor& x_SD,
                             const at::Tensor& counts_E,
-                            const variable_list& weights) {
+                            at::TensorList weights) {
     const int64_t rows = x_SD.size(0);
     const int64_t hidden = weights[0].size(0);
     at::Tensor gate_SF = at::empty({rows, hidden}, x_SD.options());
@@ -106,7 +106,7 @@ at::Tensor grouped_swiglu(const at::Tensor& x_SD,
     for (const SwigluWeights& expert : experts) {
       weights.insert(weights.end(), {expert.gate_FD, expert.up_FD, expert.down_DF});
     }
-    return GroupedSwiglu::apply(x_SD.contiguous(), counts_E, weights);
+    return GroupedSwiglu::apply(x_SD.contiguous(), counts_E, at::TensorList(weights));
   }
   std::vector<at::Tensor> outputs;
   int64_t first = 0;

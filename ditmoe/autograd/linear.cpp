@@ -14,12 +14,12 @@ struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(AutogradContext* context,
                             const at::Tensor& x_NI,
                             const at::Tensor& w_OI,
-                            const at::Tensor& bias_O) {
+                            const c10::optional<at::Tensor>& bias_O) {
     context->save_for_backward({x_NI, w_OI});
-    context->saved_data["has_bias"] = bias_O.defined();
+    context->saved_data["has_bias"] = bias_O.has_value();
     at::Tensor out_NO = at::empty({x_NI.size(0), w_OI.size(0)}, x_NI.options());
-    if (bias_O.defined()) out_NO.copy_(bias_O.expand_as(out_NO));
-    gemm(Op::kNone, Op::kTranspose, x_NI, w_OI, bias_O.defined() ? 1.0F : 0.0F, out_NO);
+    if (bias_O) out_NO.copy_(bias_O->expand_as(out_NO));
+    gemm(Op::kNone, Op::kTranspose, x_NI, w_OI, bias_O ? 1.0F : 0.0F, out_NO);
     return out_NO;
   }
 
@@ -48,7 +48,8 @@ at::Tensor linear(const at::Tensor& x_NI,
                   const at::Tensor& bias_O,
                   Kernels kernels) {
   if (kernels == Kernels::kAten || !is_native(x_NI)) return at::linear(x_NI, w_OI, bias_O);
-  return Linear::apply(x_NI.contiguous(), w_OI, bias_O);
+  const auto bias = bias_O.defined() ? c10::make_optional(bias_O) : c10::nullopt;
+  return Linear::apply(x_NI.contiguous(), w_OI, bias);
 }
 
 }  // namespace ditmoe::autograd
