@@ -49,14 +49,14 @@ TEST(PrecisionRecallTest, AgreesWithTheReference) {
 }
 
 TEST(PrecisionRecallTest, OnALine) {
-  // With k = 1 the real balls are [-1, 1], [0, 2] and [-6, 10]... of 0, 1 and 10: radii 1, 1, 9.
+  // k = 1. Radii of 0, 1 and 10: 1, 1 and 9; the balls are [-1, 1], [0, 2] and [1, 19].
   const std::vector<float> real = {0, 1, 10};
-  // Balls of 2 and 1.5: radius 0.5 each; of 20: radius 18.
+  // Radii of 2, 1.5 and 20: 0.5, 0.5 and 18; the balls are [1.5, 2.5], [1, 2] and [2, 38].
   const std::vector<float> generated = {2, 1.5, 20};
   base::ThreadPool pool(1);
   const PrecisionRecall result = precision_recall(view_of(real, 1), view_of(generated, 1), 1, pool);
-  EXPECT_DOUBLE_EQ(result.precision, 2.0 / 3.0);  // 20 is 10 away from 10, whose ball ends at 19
-  EXPECT_DOUBLE_EQ(result.recall, 2.0 / 3.0);     // 0 is in no ball; 1 is on the border of 1.5's
+  EXPECT_DOUBLE_EQ(result.precision, 2.0 / 3.0);  // 2 lies on a border, 20 outside
+  EXPECT_DOUBLE_EQ(result.recall, 2.0 / 3.0);     // 1 lies on a border, 0 outside
 }
 
 TEST(PrecisionRecallTest, ASetIsWithinItself) {
