@@ -5,11 +5,13 @@
 
 #include <torch/torch.h>
 
-#include "apps/ditmoe-train/commands.h"
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/toml.h"
+#include "ditmoe/training/classifier_trainer.h"
 #include "ditmoe/training/recipe.h"
 #include "ditmoe/training/trainer.h"
+
+#include "apps/ditmoe-train/commands.h"
 
 namespace ditmoe::apps {
 namespace {
@@ -35,8 +37,14 @@ void run_train(const TrainArguments& arguments) {
   std::string kind = "dit";
   document.get("kind", kind);
   set_torch_threads(arguments.threads);
+  if (kind == "classifier") {
+    if (arguments.resume) base::bad_input("--resume: the run of a classifier starts anew");
+    training::train_classifier(document, out, arguments.threads);
+    return;
+  }
   if (kind != "dit") {
-    base::bad_input("{}: expected \"dit\", found \"{}\"", document.where("kind"), kind);
+    base::bad_input(
+        "{}: expected \"dit\" or \"classifier\", found \"{}\"", document.where("kind"), kind);
   }
   const training::Recipe recipe = training::read_recipe(document);
   training::train(recipe, {out, arguments.resume});
