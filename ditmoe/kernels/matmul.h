@@ -19,7 +19,10 @@ struct Tile {
   int64_t rows = 0;
 };
 
-// Cuts rows into tiles of nearly equal height, none higher than kMaxTileRows.
+// Cuts rows into so many tiles of nearly equal height..
+std::vector<Tile> split_rows(int64_t rows, int64_t count);
+
+// Cuts rows into the fewest tiles of nearly equal height, none higher than kMaxTileRows.
 std::vector<Tile> tiles_of(int64_t rows);
 
 struct ProductShape;

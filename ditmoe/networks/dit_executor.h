@@ -9,8 +9,10 @@
 
 namespace ditmoe::networks {
 
-// Experts chosen in one forward, MoE blocks in order of depth. Per token the K choices are sorted by
-// expert index.
+class DitForward;
+
+// Experts chosen in one forward, MoE blocks in order of depth. Per token the K choices are sorted
+// by expert index.
 struct RoutingTrace {
   int64_t moe_layers = 0;
   int64_t tokens = 0;  // N · T
@@ -43,8 +45,12 @@ class DitExecutor final : public diffusion::Denoiser {
                       RoutingTrace& trace);
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  void check(std::span<const float> x_NCHW,
+             std::span<const float> t_N,
+             std::span<const int32_t> y_N,
+             std::span<const float> out) const;
+
+  std::unique_ptr<DitForward> forward_;
 };
 
 }  // namespace ditmoe::networks

@@ -1,0 +1,59 @@
+#include "ditmoe/networks/dit_executor.h"
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/networks/dit_forward.h"
+
+namespace ditmoe::networks {
+
+DitExecutor::DitExecutor(const ModelFile& model, base::ThreadPool& pool)
+    : forward_(std::make_unique<DitForward>(model, pool)) {}
+
+DitExecutor::~DitExecutor() = default;
+
+diffusion::ImageShape DitExecutor::input_shape() const {
+  const DitConfig& config = forward_->config();
+  return {config.channels, config.image_size, config.image_size};
+}
+
+int64_t DitExecutor::output_channels() const { return forward_->config().output_channels(); }
+
+int64_t DitExecutor::num_classes() const { return forward_->config().num_classes; }
+
+void DitExecutor::check(std::span<const float> x_NCHW,
+                        std::span<const float> t_N,
+                        std::span<const int32_t> y_N,
+                        std::span<const float> out) const {
+  const diffusion::ImageShape in = input_shape();
+  const auto images = static_cast<int64_t>(t_N.size());
+  DITMOE_ASSERT(y_N.size() == t_N.size());
+  DITMOE_ASSERT(static_cast<int64_t>(x_NCHW.size()) == images * in.size());
+  DITMOE_ASSERT(static_cast<int64_t>(out.size()) ==
+                images * output_channels() * in.height * in.width);
+  for (const int32_t label : y_N) {
+    if (label < 0 || label > num_classes()) {
+      base::bad_input("label {} is out of range: expected 0 to {}, where {} means no class",
+                      label,
+                      num_classes(),
+                      num_classes());
+    }
+  }
+}
+
+void DitExecutor::predict(std::span<const float> x_NCHW,
+                          std::span<const float> t_N,
+                          std::span<const int32_t> y_N,
+                          std::span<float> out) {
+  check(x_NCHW, t_N, y_N, out);
+  forward_->run(x_NCHW, t_N, y_N, out, nullptr);
+}
+
+void DitExecutor::predict_traced(std::span<const float> x_NCHW,
+                                 std::span<const float> t_N,
+                                 std::span<const int32_t> y_N,
+                                 std::span<float> out,
+                                 RoutingTrace& trace) {
+  check(x_NCHW, t_N, y_N, out);
+  forward_->run(x_NCHW, t_N, y_N, out, &trace);
+}
+
+}  // namespace ditmoe::networks

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "ditmoe/base/tensor.h"
+#include "ditmoe/kernels/attention.h"
+#include "ditmoe/kernels/matmul.h"
+#include "ditmoe/networks/model_file.h"
+
+namespace ditmoe::networks {
+
+// Hidden columns of one chunk: the gate and up values of a 192-row tile are then 2 · 192 · 384 · 4
+// B = 590 KB, about half of a core's second-level cache, which the weights pass through as well.
+constexpr int64_t kHiddenChunk = 384;
+
+// down(silu(gate(x)) · up(x)), without biases: one expert, the shared experts together, or the
+// dense control's feed-forward. The hidden columns are cut into chunks, each packed as [gate | up],
+// so that a tile's gate and up values stay in the cache until they are multiplied with each other.
+struct SwigluWeights {
+  std::vector<kernels::PackedMatrix> gate_up;  // D -> 2 · chunk
+  kernels::PackedMatrix down;                  // F -> D
+
+  int64_t hidden() const { return down.inputs(); }
+};
+
+// fc2(gelu_tanh(fc1(x))), with biases.
+struct GeluWeights {
+  kernels::PackedMatrix fc1;  // D -> F
+  kernels::PackedMatrix fc2;  // F -> D
+};
+
+// Experts of one sparse block, without the shared ones.
+struct RoutedWeights {
+  kernels::PackedMatrix router;  // D -> E
+  std::vector<SwigluWeights> experts;
+};
+
+// One transformer block. Of its feed-forward, `routed` is there in sparse blocks; `swiglu` takes
+// every token, as the shared experts of a sparse block or alone in a dense control; `gelu` is a
+// DiT's.
+struct BlockWeights {
+  kernels::PackedMatrix
+      modulation;              // D -> 6D: shift, scale, gate of attention, then of feed-forward
+  kernels::PackedMatrix qkv;   // D -> 3D
+  kernels::PackedMatrix proj;  // D -> D
+  std::vector<float> qk_norm;  // q weight, q bias, k weight, k bias; empty without
+  std::optional<RoutedWeights> routed;
+  std::optional<SwigluWeights> swiglu;
+  std::optional<GeluWeights> gelu;
+
+  // Views into qk_norm, which must not be empty.
+  kernels::QkNorm norm_views() const;
+};
+
+// All weights of a network, in f32 and packed for this CPU.
+struct DitWeights {
+  kernels::PackedMatrix patch;   // C·P·P -> D
+  base::Tensor position_TD;      // added to the patches
+  kernels::PackedMatrix time_0;  // 256 -> D
+  kernels::PackedMatrix time_2;  // D -> D
+  base::Tensor labels_LD;        // num_classes + 1 rows
+  std::vector<BlockWeights> blocks;
+  kernels::PackedMatrix final_modulation;  // D -> 2D: shift, scale
+  kernels::PackedMatrix final_linear;      // D -> P·P·C_out
+};
+
+// Reads, converts and packs; matmul must outlive the result.
+DitWeights load_dit_weights(const ModelFile& model, kernels::Matmul& matmul);
+
+}  // namespace ditmoe::networks
