@@ -1,0 +1,304 @@
+#include "ditmoe/networks/dit_executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/base/philox.h"
+
+#include "dit_reference.h"
+#include "tests/support/arrays.h"
+
+namespace ditmoe::networks {
+namespace {
+
+DitConfig small_config() {
+  DitConfig config;
+  config.image_size = 8;
+  config.channels = 3;
+  config.width = 32;
+  config.depth = 2;
+  config.heads = 4;
+  config.num_classes = 5;
+  config.experts = 4;
+  config.expert_width = 48;
+  return config;
+}
+
+using Weights = std::map<std::string, base::Tensor>;
+
+// Random weights under which every part of the network has its say: adaLN is not zero.
+Weights random_weights(const DitConfig& config) {
+  Weights weights;
+  uint64_t index = 0;
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    base::Tensor tensor(base::DType::kF32, spec.shape);
+    base::fill_normal(tensor.as<float>(), {.seed = 7, .index = index++});
+    const bool vector = spec.shape.size() == 1;
+    const double inputs = static_cast<double>(tensor.size()) / static_cast<double>(spec.shape[0]);
+    const double deviation = vector || spec.name == "pos_embed" ? 0.3 : 1.0 / std::sqrt(inputs);
+    for (float& value : tensor.as<float>()) {
+      value *= static_cast<float>(deviation);
+    }
+    weights.emplace(spec.name, std::move(tensor));
+  }
+  return weights;
+}
+
+// A model on disk for as long as it takes to open it; the mapping outlives the name.
+ModelFile model_of(const DitConfig& config, const Weights& weights) {
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("ditmoe_executor_" + std::to_string(::getpid()) + ".safetensors");
+  formats::NamedTensors views;
+  for (const auto& [name, tensor] : weights) {
+    views.emplace_back(name, tensor.view());
+  }
+  save_model(path, config, views, {}, default_sampling(config.objective), base::DType::kF32);
+  ModelFile model = ModelFile::open(path);
+  std::filesystem::remove(path);
+  return model;
+}
+
+ModelFile random_model(const DitConfig& config) { return model_of(config, random_weights(config)); }
+
+// A batch in which no two images have the same t and y.
+struct Batch {
+  Batch(const DitConfig& config, int64_t images)
+      : x(tests::normal_values(images * config.channels * config.image_size * config.image_size,
+                               3)),
+        out(static_cast<size_t>(images * config.output_channels() * config.image_size *
+                                config.image_size)) {
+    for (int64_t image = 0; image < images; ++image) {
+      t.push_back(static_cast<float>(37 * image % 1000));
+      y.push_back(static_cast<int32_t>(image % (config.num_classes + 1)));
+    }
+  }
+
+  std::vector<float> x;
+  std::vector<float> t;
+  std::vector<int32_t> y;
+  std::vector<float> out;
+};
+
+std::vector<float> predict(const ModelFile& model, Batch batch, int threads = 2) {
+  base::ThreadPool pool(threads);
+  DitExecutor(model, pool).predict(batch.x, batch.t, batch.y, batch.out);
+  return batch.out;
+}
+
+void expect_matches_definition(const DitConfig& config, const ModelFile& model) {
+  const Batch batch(config, 2);
+  const std::vector<float> out = predict(model, batch);
+  const DitReference reference(model);
+  std::vector<float> expected;
+  for (size_t image = 0; image < 2; ++image) {
+    const float* x = batch.x.data() + image * batch.x.size() / 2;
+    const std::vector<float> one = reference.predict(x, batch.t[image], batch.y[image]);
+    expected.insert(expected.end(), one.begin(), one.end());
+  }
+  EXPECT_TRUE(tests::close(out, expected, 1e-4)) << to_json(config).dump();
+}
+
+void expect_matches_definition(const DitConfig& config) {
+  expect_matches_definition(config, random_model(config));
+}
+
+TEST(DitExecutorTest, AnyNumberOfSharedExpertsMatchesTheDefinition) {
+  for (const int64_t shared : {0, 1, 2, 4}) {
+    DitConfig config = small_config();
+    config.shared_experts = shared;
+    expect_matches_definition(config);
+  }
+}
+
+TEST(DitExecutorTest, AnyNumberOfExpertsAndChoicesMatchesTheDefinition) {
+  for (const auto& [experts, top_k] : {std::pair{1, 1}, {2, 1}, {3, 3}, {16, 2}, {8, 5}}) {
+    DitConfig config = small_config();
+    config.experts = experts;
+    config.top_k = top_k;
+    expect_matches_definition(config);
+  }
+}
+
+TEST(DitExecutorTest, EveryPlacementMatchesTheDefinition) {
+  for (const MoePlacement placement :
+       {MoePlacement::kEvery, MoePlacement::kAlternate, MoePlacement::kDeepHalf}) {
+    DitConfig config = small_config();
+    config.depth = 4;
+    config.moe_placement = placement;
+    expect_matches_definition(config);
+  }
+}
+
+TEST(DitExecutorTest, DenseNetworksMatchTheDefinition) {
+  for (const FeedForward feed_forward : {FeedForward::kGelu, FeedForward::kSwiglu}) {
+    DitConfig config = small_config();
+    config.feed_forward = feed_forward;
+    expect_matches_definition(config);
+  }
+}
+
+TEST(DitExecutorTest, HeadSizesOfThePresetsMatchTheDefinition) {
+  for (const int64_t head_dim : {64, 72, 88}) {
+    for (const bool qk_norm : {false, true}) {
+      DitConfig config = small_config();
+      config.heads = 2;
+      config.width = 2 * head_dim;
+      config.qk_norm = qk_norm;
+      expect_matches_definition(config);
+    }
+  }
+}
+
+TEST(DitExecutorTest, OddShapesMatchTheDefinition) {
+  DitConfig one_token = small_config();
+  one_token.patch_size = one_token.image_size;
+  expect_matches_definition(one_token);
+
+  DitConfig odd = small_config();
+  odd.image_size = 21;
+  odd.patch_size = 3;
+  odd.channels = 1;
+  odd.width = 36;
+  odd.heads = 3;
+  odd.expert_width = 401;  // two chunks of hidden columns, the second odd
+  odd.learn_sigma = false;
+  expect_matches_definition(odd);
+
+  DitConfig many_tokens = small_config();
+  many_tokens.image_size = 30;  // 225 tokens: more than one tile an image
+  expect_matches_definition(many_tokens);
+}
+
+TEST(DitExecutorTest, AllTokensMayGoToOneExpert) {
+  const DitConfig config = small_config();
+  Weights weights = random_weights(config);
+  for (int64_t layer = 0; layer < config.depth; ++layer) {
+    // Equal logits everywhere: ties are broken towards experts 0 and 1.
+    for (float& value :
+         weights["blocks." + std::to_string(layer) + ".moe.gate.weight"].as<float>()) {
+      value = 0.0f;
+    }
+  }
+  const ModelFile model = model_of(config, weights);
+  expect_matches_definition(config, model);
+
+  Batch batch(config, 1);
+  base::ThreadPool pool(1);
+  RoutingTrace trace;
+  DitExecutor(model, pool).predict_traced(batch.x, batch.t, batch.y, batch.out, trace);
+  for (size_t i = 0; i < trace.index.size(); ++i) {
+    EXPECT_EQ(trace.index[i], static_cast<int32_t>(i % 2));
+    EXPECT_FLOAT_EQ(trace.weight[i], 0.25f);
+  }
+}
+
+TEST(DitExecutorTest, OneExpertWithWeightOneIsTheDenseControl) {
+  DitConfig sparse = small_config();
+  sparse.experts = 1;
+  sparse.top_k = 1;
+  sparse.shared_experts = 0;
+  Weights weights = random_weights(sparse);
+  const std::vector<float> routed = predict(model_of(sparse, weights), Batch(sparse, 3));
+
+  DitConfig dense = sparse;
+  dense.feed_forward = FeedForward::kSwiglu;
+  Weights renamed;
+  for (auto& [name, tensor] : weights) {
+    std::string to = name;
+    if (const size_t at = name.find("moe.experts.0"); at != std::string::npos) {
+      to.replace(at, std::string("moe.experts.0").size(), "mlp");
+    } else if (name.find("moe.gate") != std::string::npos) {
+      continue;
+    }
+    renamed.emplace(to, std::move(tensor));
+  }
+  EXPECT_EQ(predict(model_of(dense, renamed), Batch(dense, 3)), routed);
+}
+
+TEST(DitExecutorTest, BitsOfAnImageDependNeitherOnTheBatchNorOnTheThreads) {
+  DitConfig config = small_config();
+  config.image_size = 14;  // 49 tokens, so that tiles begin and end inside images
+  for (const bool qk_norm : {false, true}) {
+    config.qk_norm = qk_norm;
+    const ModelFile model = random_model(config);
+    constexpr int64_t kImages = 9;
+    const Batch all(config, kImages);
+    const std::vector<float> expected = predict(model, all, 1);
+    for (const int threads : {2, 3, 7}) {
+      EXPECT_EQ(predict(model, all, threads), expected) << threads << " threads";
+    }
+    base::ThreadPool pool(2);
+    DitExecutor executor(model, pool);
+    const size_t in = all.x.size() / kImages;
+    const size_t out = all.out.size() / kImages;
+    for (const auto& [first, images] : {std::pair<size_t, size_t>{0, 1}, {4, 1}, {8, 1}, {3, 5}}) {
+      std::vector<float> some(images * out);
+      executor.predict(std::span(all.x).subspan(first * in, images * in),
+                       std::span(all.t).subspan(first, images),
+                       std::span(all.y).subspan(first, images),
+                       some);
+      EXPECT_EQ(some,
+                std::vector<float>(expected.begin() + static_cast<int64_t>(first * out),
+                                   expected.begin() + static_cast<int64_t>((first + images) * out)))
+          << images << " images from " << first;
+    }
+  }
+}
+
+TEST(DitExecutorTest, NanImageDoesNotReachItsNeighbours) {
+  const DitConfig config = small_config();
+  const ModelFile model = random_model(config);
+  Batch batch(config, 3);
+  const std::vector<float> clean = predict(model, batch);
+  batch.x[batch.x.size() / 2] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> spoilt = predict(model, batch);
+  const auto third = static_cast<int64_t>(clean.size() / 3);
+  EXPECT_TRUE(std::equal(clean.begin(), clean.begin() + third, spoilt.begin()));
+  EXPECT_TRUE(std::equal(clean.end() - third, clean.end(), spoilt.end() - third));
+  EXPECT_TRUE(std::isnan(spoilt[clean.size() / 2]));
+}
+
+TEST(DitExecutorTest, LabelOutOfRangeIsRefused) {
+  const DitConfig config = small_config();
+  const ModelFile model = random_model(config);
+  base::ThreadPool pool(1);
+  DitExecutor executor(model, pool);
+  EXPECT_EQ(executor.num_classes(), 5);
+  Batch batch(config, 2);
+  batch.y[1] = 5;  // the null label
+  EXPECT_NO_THROW(executor.predict(batch.x, batch.t, batch.y, batch.out));
+  for (const int32_t label : {-1, 6, 1000}) {
+    batch.y[1] = label;
+    try {
+      executor.predict(batch.x, batch.t, batch.y, batch.out);
+      ADD_FAILURE() << "label " << label << " was accepted";
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.kind(), base::ErrorKind::kBadInput);
+      EXPECT_NE(std::string(error.what()).find(std::to_string(label)), std::string::npos);
+    }
+  }
+}
+
+TEST(DitExecutorTest, ErrorLeavesTheExecutorUsable) {
+  const DitConfig config = small_config();
+  const ModelFile model = random_model(config);
+  base::ThreadPool pool(2);
+  DitExecutor executor(model, pool);
+  Batch batch(config, 2);
+  std::vector<int32_t> wrong = {0, 99};
+  EXPECT_THROW(executor.predict(batch.x, batch.t, wrong, batch.out), base::Error);
+  executor.predict(batch.x, batch.t, batch.y, batch.out);
+  EXPECT_EQ(batch.out, predict(model, batch));
+}
+
+}  // namespace
+}  // namespace ditmoe::networks
