@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
@@ -11,6 +12,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/kernels/one_thread.h"
+#include "ditmoe/kernels/panel_matmul.h"
 
 namespace ditmoe::kernels {
 
@@ -49,12 +51,13 @@ void* handle(const void* data) { return const_cast<void*>(data); }
 
 }  // namespace
 
-// The primitives of one (outputs, inputs, bias), compiled when a number of rows first occurs: a
-// run-time number of rows falls off oneDNN's fast path.
+// One (outputs, inputs, bias). Where oneDNN has its AVX-512 code, the primitives, compiled when a
+// number of rows first occurs: a run-time number of rows falls off oneDNN's fast path.
 struct ProductShape {
   dnnl::engine engine;
   memory::desc weights;  // packed; the same for every number of rows
   bool bias = false;
+  bool panels = false;  // our own product takes oneDNN's place
   std::mutex compiling;
   std::array<std::atomic<const Product*>, kMaxTileRows + 1> by_rows = {};
   std::vector<std::unique_ptr<const Product>> owned;
@@ -116,7 +119,10 @@ ProductShape& Matmul::shape_of(int64_t outputs, int64_t inputs, bool bias) {
   const memory::desc any({inputs, outputs}, memory::data_type::f32, memory::format_tag::any);
   auto shape = std::make_unique<ProductShape>();
   shape->engine = threads_->engine;
-  shape->weights = describe(threads_->engine, kMaxTileRows, any, bias).weights_desc();
+  const auto description = describe(threads_->engine, kMaxTileRows, any, bias);
+  shape->weights = description.weights_desc();
+  // Only oneDNN's brgemm code computes a row alike among any number of rows.
+  shape->panels = !std::string_view(description.impl_info_str()).starts_with("brg");
   shape->bias = bias;
   shapes_.push_back(std::move(shape));
   return *shapes_.back();
@@ -128,6 +134,13 @@ PackedMatrix Matmul::pack(const float* weight, const float* bias, int64_t output
   packed.inputs_ = inputs;
   packed.outputs_ = outputs;
   packed.shape_ = &shape_of(outputs, inputs, bias != nullptr);
+  if (bias != nullptr) {
+    packed.bias_ = base::Tensor::from({outputs}, {bias, static_cast<size_t>(outputs)});
+  }
+  if (packed.shape_->panels) {
+    packed.weights_ = pack_panels(weight, outputs, inputs);
+    return packed;
+  }
   const memory::desc& layout = packed.shape_->weights;
   packed.weights_ = base::Tensor(base::DType::kU8, {static_cast<int64_t>(layout.get_size())});
   // [outputs, inputs] in rows is [inputs, outputs] in columns.
@@ -137,14 +150,16 @@ PackedMatrix Matmul::pack(const float* weight, const float* bias, int64_t output
   dnnl::stream& stream = threads_->threads.front().stream;
   dnnl::reorder(src, dst).execute(stream, src, dst);
   stream.wait();
-  if (bias != nullptr) {
-    packed.bias_ = base::Tensor::from({outputs}, {bias, static_cast<size_t>(outputs)});
-  }
   return packed;
 }
 
 void Matmul::multiply(
     const float* x, int64_t rows, const PackedMatrix& w, float* y, int thread) const {
+  if (w.shape_->panels) {
+    const float* bias = w.shape_->bias ? w.bias_.as<float>().data() : nullptr;
+    panel_matmul(x, rows, w.weights_, bias, w.outputs_, y);
+    return;
+  }
   const OneThread one_thread;
   for (const Tile& tile : tiles_of(rows)) {
     multiply_tile(x + tile.first * w.inputs_, tile.rows, w, y + tile.first * w.outputs_, thread);
@@ -174,6 +189,9 @@ void Matmul::multiply_tile(
 }
 
 std::string Matmul::implementation(const PackedMatrix& w) {
+  if (w.shape_->panels) {
+    return "panels:avx2";
+  }
   return w.shape_->with_rows(kMaxTileRows).description.impl_info_str();
 }
 

@@ -46,9 +46,10 @@ class PackedMatrix {
   base::Tensor bias_;  // empty without one
 };
 
-// Products y = x W^T + b on oneDNN, as a linear layer has them. Each call computes on its own
-// thread; calls on different threads may run at once. One object per executor: it holds what oneDNN
-// compiled. Row r of y depends on row r of x alone, bit for bit, however many rows there are.
+// Products y = x W^T + b, on oneDNN where its AVX-512 code runs and else by panel_matmul, as a
+// linear layer has them. Each call computes on its own thread; calls on different threads may run
+// at once. One object per executor: it holds what oneDNN compiled. Row r of y depends on row r of x
+// alone, bit for bit, however many rows there are.
 class Matmul {
  public:
   // Threads that will call multiply, numbered from 0.
@@ -64,7 +65,7 @@ class Matmul {
   //   x [rows, inputs], y [rows, outputs], both dense; they do not alias; any number of rows
   void multiply(const float* x, int64_t rows, const PackedMatrix& w, float* y, int thread) const;
 
-  // oneDNN's name for the code that multiplies by w ("brg:avx512_core" is the fast one).
+  // Name of the code that multiplies by w: oneDNN's ("brg:avx512_core"), or "panels:avx2" for ours.
   static std::string implementation(const PackedMatrix& w);
 
  private:

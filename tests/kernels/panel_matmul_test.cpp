@@ -1,0 +1,54 @@
+#include "ditmoe/kernels/panel_matmul.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ditmoe/kernels/ref/matmul.h"
+
+#include "tests/support/arrays.h"
+
+namespace ditmoe::kernels {
+namespace {
+
+using tests::normal_values;
+
+TEST(PanelMatmulTest, MatchesItsDefinition) {
+  for (const int64_t inputs : {1, 31, 384}) {
+    for (const int64_t outputs : {1, 15, 16, 17, 100}) {
+      const std::vector<float> weight = normal_values(outputs * inputs, 1);
+      const std::vector<float> bias = normal_values(outputs, 2);
+      const base::Tensor panels = pack_panels(weight.data(), outputs, inputs);
+      for (const int64_t rows : {1, 5, 6, 13}) {
+        for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
+          const std::vector<float> x = normal_values(rows * inputs, 3);
+          std::vector<float> y(static_cast<size_t>(rows * outputs));
+          std::vector<float> expected(y.size());
+          ref::matmul(x.data(), rows, weight.data(), b, outputs, inputs, expected.data());
+          panel_matmul(x.data(), rows, panels, b, outputs, y.data());
+          EXPECT_TRUE(tests::close(y, expected, 1e-5)) << rows << "x" << inputs << "x" << outputs;
+        }
+      }
+    }
+  }
+}
+
+TEST(PanelMatmulTest, RowsAreTheSameBitsWhateverTheNumberOfRows) {
+  constexpr int64_t kInputs = 100;
+  constexpr int64_t kOutputs = 40;
+  constexpr int64_t kRows = 25;
+  const std::vector<float> weight = normal_values(kOutputs * kInputs, 1);
+  const std::vector<float> x = normal_values(kRows * kInputs, 2);
+  const base::Tensor panels = pack_panels(weight.data(), kOutputs, kInputs);
+  std::vector<float> all(kRows * kOutputs);
+  panel_matmul(x.data(), kRows, panels, nullptr, kOutputs, all.data());
+  for (int64_t rows = 1; rows < kRows; ++rows) {
+    std::vector<float> some(static_cast<size_t>(rows * kOutputs));
+    const int64_t first = kRows - rows;
+    panel_matmul(x.data() + first * kInputs, rows, panels, nullptr, kOutputs, some.data());
+    EXPECT_EQ(some, std::vector<float>(all.begin() + first * kOutputs, all.end())) << rows;
+  }
+}
+
+}  // namespace
+}  // namespace ditmoe::kernels
