@@ -14,7 +14,7 @@ namespace ditmoe::pipeline {
 struct GridLayout {
   int64_t columns = 0;                  // 0: as square as possible
   int64_t scale = 1;                    // each pixel becomes scale × scale
-  int64_t gap = 2;                      // background pixels between images
+  int64_t gap = 2;                      // background pixels between and around images
   std::vector<std::string> row_labels;  // drawn left of the rows; empty for none
   std::vector<std::string> captions;    // drawn below each image, cut to its width; empty for none
   std::vector<int64_t> cells;           // the image in each cell, row by row, -1 for an empty one;

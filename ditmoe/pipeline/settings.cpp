@@ -1,6 +1,7 @@
 #include "ditmoe/pipeline/settings.h"
 
-#include <algorithm>
+#include <cmath>
+#include <optional>
 #include <set>
 
 #include "ditmoe/base/version.h"
@@ -112,6 +113,10 @@ void check_request(const GenerateRequest& request, const networks::ModelFile& mo
                     fmt::join(fitting, " or "));
   }
   diffusion::make_sampler(request.sampler, request.steps);  // refuses steps out of range
+  if (!std::isfinite(request.guidance.scale) || request.guidance.scale < 0) {
+    base::bad_input("guidance scale {}: expected a number of at least 0 (1 is no guidance)",
+                    request.guidance.scale);
+  }
   if (request.labels.empty()) base::bad_input("expected at least one image to draw");
   for (const int32_t label : request.labels) {
     if (label < 0 || label > model.config().num_classes) {
@@ -142,7 +147,7 @@ base::Json to_json(const PictureSettings& settings) {
     json["objective"] = networks::to_word(*settings.overrides.objective);
   }
   if (settings.columns > 0) json["columns"] = settings.columns;
-  if (settings.scale > 1) json["scale"] = settings.scale;
+  if (settings.scale > 0) json["scale"] = settings.scale;
   return json;
 }
 

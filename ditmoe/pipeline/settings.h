@@ -20,7 +20,7 @@ struct PictureSettings {
   networks::ModelOverrides overrides;
   GenerateRequest request;
   int64_t columns = 0;  // of a grid, if they were asked for
-  int64_t scale = 1;    // of a grid
+  int64_t scale = 0;    // screen pixels per pixel; 0 while undecided
 };
 
 // What the model asks to be sampled with; labels are left empty.
@@ -35,7 +35,8 @@ std::string guided_channels_word(bool all_channels);
 bool all_channels_from(const std::string& word);
 
 // Throws bad_input for what the model cannot draw: an unknown sampler (suggesting the nearest), one
-// for the other objective, steps out of range, labels out of range or none at all.
+// for the other objective, steps out of range, guidance that is no number or below 0, labels out of
+// range or none at all.
 void check_request(const GenerateRequest& request, const networks::ModelFile& model);
 
 // {"version", "model", "sampler", "steps", "cfg", "cfg_channels", "seed", "first_image", "labels",
