@@ -1,0 +1,42 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "apps/ditmoe/options.h"
+
+namespace ditmoe::apps {
+
+// One command of the program: its place in the command line and what it does. run throws
+// base::Error.
+struct Command {
+  CLI::App* parser;
+  std::function<void()> run;
+};
+
+using Commands = std::vector<Command>;
+
+// The arguments of the program from its command's name on, for commands that another program runs.
+using Arguments = std::vector<std::string>;
+
+// Each adds its command to the command line, in the file of its name.
+void add_sample(CLI::App& app, Commands& commands);
+void add_train(CLI::App& app, Commands& commands, const Arguments& arguments);
+void add_evaluate(CLI::App& app, Commands& commands);
+void add_inspect(CLI::App& app, Commands& commands);
+void add_probe(CLI::App& app, Commands& commands, const Arguments& arguments);
+
+// Replaces this process by ditmoe-train, found beside this program, with the given arguments.
+// Throws bad_input where it was not built.
+[[noreturn]] void run_trainer(const Arguments& arguments);
+
+// Whether ditmoe-train stands beside this program.
+bool trainer_exists();
+
+// What --version prints: version, CPU features, libraries.
+std::string version_text();
+
+}  // namespace ditmoe::apps

@@ -1,0 +1,118 @@
+#include "apps/ditmoe/options.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ditmoe/base/log.h"
+#include "ditmoe/diffusion/sampler.h"
+#include "ditmoe/pipeline/settings.h"
+
+namespace ditmoe::apps {
+namespace {
+
+std::string sampler_names() {
+  std::string names;
+  for (const diffusion::SamplerInfo& info : diffusion::known_samplers()) {
+    if (!names.empty()) names += "|";
+    names += info.name;
+  }
+  return names;
+}
+
+}  // namespace
+
+void CommonOptions::start_logging() const {
+  base::start_logging(verbose ? base::LogLevel::kVerbose
+                      : quiet ? base::LogLevel::kQuiet
+                              : base::LogLevel::kNormal);
+}
+
+void add_logging(CLI::App& app, CommonOptions& options) {
+  CLI::Option* verbose = app.add_flag("-v,--verbose", options.verbose, "Tell more on stderr");
+  app.add_flag("-q,--quiet", options.quiet, "Only warnings on stderr, no progress")
+      ->excludes(verbose);
+}
+
+void add_json(CLI::App& app, CommonOptions& options) {
+  app.add_flag("--json", options.json, "Print one JSON object as the last line of stdout");
+}
+
+void add_threads(CLI::App& app, CommonOptions& options) {
+  app.add_option("--threads", options.threads, "Threads to use (default: one per CPU)")
+      ->option_text("N")
+      ->check(CLI::Range(1, 1024));
+}
+
+networks::ModelOverrides OverrideOptions::over(networks::ModelOverrides base) const {
+  if (heads) base.heads = heads;
+  if (top_k) base.top_k = top_k;
+  if (objective) base.objective = networks::objective_from(*objective, "--objective");
+  return base;
+}
+
+void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective) {
+  constexpr const char* kGroup = "For files that do not carry their configuration";
+  app.add_option("--heads", options.heads, "Attention heads (default: as the file tells)")
+      ->option_text("N")
+      ->check(CLI::PositiveNumber)
+      ->group(kGroup);
+  app.add_option("--top-k", options.top_k, "Experts per token (default: as the file tells, or 2)")
+      ->option_text("N")
+      ->check(CLI::PositiveNumber)
+      ->group(kGroup);
+  if (!with_objective) return;
+  app.add_option("--objective",
+                 options.objective,
+                 "What the network predicts: noise at integer steps, or the velocity of a\n"
+                 "rectified flow (default: as the file tells)")
+      ->option_text("ddpm|rf")
+      ->group(kGroup);
+}
+
+void SamplingOptions::apply(const networks::ModelFile& model,
+                            pipeline::GenerateRequest& request) const {
+  if (sampler) {
+    if (*sampler != request.sampler) request.steps = pipeline::default_steps(model, *sampler);
+    request.sampler = *sampler;
+  }
+  if (steps) request.steps = *steps;
+  if (cfg) request.guidance.scale = *cfg;
+  if (cfg_channels) request.guidance.all_channels = pipeline::all_channels_from(*cfg_channels);
+}
+
+void add_sampling(CLI::App& app, SamplingOptions& options) {
+  app.add_option("--sampler", options.sampler, "How noise becomes images (default: the model's)")
+      ->option_text(sampler_names());
+  app.add_option("--steps", options.steps, "Steps of the sampler (default: the model's)")
+      ->option_text("N");
+  app.add_option("--cfg",
+                 options.cfg,
+                 "Guidance scale: 1 is none, more follows the label more closely\n"
+                 "(default: the model's)")
+      ->option_text("S");
+  app.add_option("--cfg-channels",
+                 options.cfg_channels,
+                 "Guide the first three channels or all (default: the model's)")
+      ->option_text("3|all");
+}
+
+void print_json(const base::Json& json) {
+  fmt::print("{}\n", json.dump(-1, ' ', false, base::Json::error_handler_t::replace));
+}
+
+std::string with_separators(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (auto position = static_cast<int64_t>(digits.size()) - 3; position > 0; position -= 3) {
+    digits.insert(static_cast<size_t>(position), 1, ',');
+  }
+  return digits;
+}
+
+std::string file_name(const std::string& path) {
+  return std::filesystem::path(path).filename().string();
+}
+
+}  // namespace ditmoe::apps

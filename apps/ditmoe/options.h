@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "ditmoe/base/json.h"
+#include "ditmoe/networks/model_file.h"
+#include "ditmoe/pipeline/generate.h"
+
+namespace ditmoe::apps {
+
+// Options that most commands have.
+struct CommonOptions {
+  bool verbose = false;
+  bool quiet = false;
+  bool json = false;
+  int threads = 0;  // 0: one per CPU
+
+  // Starts logging at the level asked for.
+  void start_logging() const;
+};
+
+void add_logging(CLI::App& app, CommonOptions& options);
+void add_json(CLI::App& app, CommonOptions& options);
+void add_threads(CLI::App& app, CommonOptions& options);
+
+// What a foreign model file cannot tell.
+struct OverrideOptions {
+  std::optional<int64_t> heads;
+  std::optional<int64_t> top_k;
+  std::optional<std::string> objective;
+
+  // These where they are given, else `base`.
+  networks::ModelOverrides over(networks::ModelOverrides base = {}) const;
+};
+
+void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective = true);
+
+// How images are drawn from noise.
+struct SamplingOptions {
+  std::optional<std::string> sampler;
+  std::optional<int64_t> steps;
+  std::optional<double> cfg;
+  std::optional<std::string> cfg_channels;
+
+  // Changes of the request what is given. A new sampler without steps takes its own default.
+  void apply(const networks::ModelFile& model, pipeline::GenerateRequest& request) const;
+};
+
+void add_sampling(CLI::App& app, SamplingOptions& options);
+
+// Prints the one JSON object of a command, as the last line of stdout.
+void print_json(const base::Json& json);
+
+// 1234567 → "1,234,567".
+std::string with_separators(int64_t value);
+
+// The last part of a path.
+std::string file_name(const std::string& path);
+
+}  // namespace ditmoe::apps

@@ -1,0 +1,190 @@
+#include <chrono>
+#include <memory>
+#include <set>
+
+#include "ditmoe/base/log.h"
+#include "ditmoe/base/progress.h"
+#include "ditmoe/base/thread_pool.h"
+#include "ditmoe/pipeline/grid.h"
+#include "ditmoe/pipeline/labels.h"
+#include "ditmoe/pipeline/model_session.h"
+#include "ditmoe/pipeline/settings.h"
+
+#include "apps/ditmoe/command.h"
+#include "apps/ditmoe/sample_output.h"
+
+namespace ditmoe::apps {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string output = "samples.png";
+  std::optional<std::string> labels;
+  std::optional<int64_t> count;
+  std::optional<uint64_t> seed;
+  std::optional<int64_t> columns;
+  std::optional<int64_t> scale;
+  std::string from_png;
+  int64_t batch = 0;
+  SamplingOptions sampling;
+  OverrideOptions overrides;
+  CommonOptions common;
+};
+
+// Labels as asked for, cycled to the count asked for; else those of the picture to repeat; else
+// all.
+std::vector<int32_t> resolve_labels(const Options& options,
+                                    const pipeline::ModelSession& session,
+                                    std::vector<int32_t> repeated) {
+  std::vector<int32_t> labels = std::move(repeated);
+  if (options.labels || labels.empty()) {
+    labels = session.parse_labels(options.labels.value_or("all"));
+  }
+  return pipeline::cycle_labels(labels,
+                                options.count.value_or(static_cast<int64_t>(labels.size())));
+}
+
+pipeline::PictureSettings resolve(const Options& options,
+                                  const pipeline::PictureSettings& repeated,
+                                  const pipeline::ModelSession& session) {
+  pipeline::PictureSettings settings = repeated;
+  if (options.from_png.empty()) settings.request = pipeline::default_request(session.model());
+  settings.model = file_name(options.model);
+  settings.overrides = options.overrides.over(repeated.overrides);
+  pipeline::GenerateRequest& request = settings.request;
+  options.sampling.apply(session.model(), request);
+  request.labels = resolve_labels(options, session, repeated.request.labels);
+  request.batch = options.batch;
+  if (options.seed) request.seed = *options.seed;
+  if (options.columns) settings.columns = *options.columns;
+  if (options.scale) settings.scale = *options.scale;
+  if (settings.scale <= 0) {
+    settings.scale = pipeline::comfortable_scale(session.model().config().image_size);
+  }
+  return settings;
+}
+
+base::Tensor generate_with_progress(pipeline::ModelSession& session,
+                                    const pipeline::GenerateRequest& request) {
+  std::optional<base::Progress> progress;
+  return session.generate(request, [&progress](int64_t done, int64_t total) {
+    if (!progress) progress.emplace("sampling", total, "steps");
+    progress->update(done);
+  });
+}
+
+void report(const Options& options,
+            const pipeline::PictureSettings& settings,
+            const networks::ModelFile& model,
+            double seconds) {
+  const pipeline::GenerateRequest& request = settings.request;
+  if (options.common.json) {
+    base::Json json = pipeline::to_json(settings);
+    json["model"] = model.path();
+    json["output"] = options.output;
+    json["seconds"] = seconds;
+    print_json(json);
+    return;
+  }
+  const std::set<int32_t> distinct(request.labels.begin(), request.labels.end());
+  fmt::print("{}: {} images of {} labels, {} with {} steps, guidance {}, seed {}, {:.1f} s\n",
+             options.output,
+             request.labels.size(),
+             distinct.size(),
+             request.sampler,
+             request.steps,
+             request.guidance.scale,
+             request.seed,
+             seconds);
+}
+
+void run(const Options& options) {
+  options.common.start_logging();
+  pipeline::PictureSettings repeated;
+  if (!options.from_png.empty()) repeated = pipeline::read_picture_settings(options.from_png);
+  base::ThreadPool pool(options.common.threads);
+  pipeline::ModelSession session(options.model, options.overrides.over(repeated.overrides), pool);
+  if (!options.from_png.empty() && repeated.model != file_name(options.model)) {
+    base::log_warning("{} was drawn by {}, not by {}",
+                      options.from_png,
+                      repeated.model,
+                      file_name(options.model));
+  }
+  const pipeline::PictureSettings settings = resolve(options, repeated, session);
+  pipeline::check_request(settings.request, session.model());
+  const SampleOutput output(options.output, session.model());
+  output.check_size(settings);
+
+  const auto start = std::chrono::steady_clock::now();
+  const base::Tensor images = generate_with_progress(session, settings.request);
+  output.write(images, settings);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  report(options, settings, session.model(), elapsed.count());
+}
+
+void add_what_to_draw(CLI::App& app, Options& options) {
+  app.add_option("model", options.model, "A safetensors file")
+      ->option_text("MODEL (required)")
+      ->required();
+  app.add_option("-o,--output",
+                 options.output,
+                 "NAME.png: one picture, a row per label; NAME/: a folder of\n"
+                 "pictures; NAME.npz: arrays arr_0 (uint8 NHWC) and arr_1 (labels)\n"
+                 "(default: samples.png)")
+      ->option_text("NAME");
+  app.add_option("--labels",
+                 options.labels,
+                 "Class numbers, ranges and names, `all`, or `none` for no label:\n"
+                 "0,3-5,sandal (default: all)")
+      ->option_text("LIST");
+  app.add_option("--count",
+                 options.count,
+                 "Images in all; labels are taken in turn (default: one per label)")
+      ->option_text("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{10'000'000}));
+  app.add_option("--seed",
+                 options.seed,
+                 "Images depend on this, their number and the settings (default: 0)")
+      ->option_text("N");
+  app.add_option("--from-png",
+                 options.from_png,
+                 "Repeat the settings stored in a picture; options given win")
+      ->option_text("FILE");
+  app.add_option("--columns", options.columns, "Images per row of a picture (default: by label)")
+      ->option_text("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{10'000}));
+  app.add_option("--scale",
+                 options.scale,
+                 "Enlarge each pixel of a picture N times (default: enough to see)")
+      ->option_text("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{64}));
+}
+
+}  // namespace
+
+void add_sample(CLI::App& app, Commands& commands) {
+  CLI::App* sample = app.add_subcommand("sample", "Draw images from a model");
+  const auto options = std::make_shared<Options>();
+  add_what_to_draw(*sample, *options);
+  add_sampling(*sample, options->sampling);
+  sample
+      ->add_option("--batch",
+                   options->batch,
+                   "Images at a time; changes memory and speed, not images\n"
+                   "(default: up to 32)")
+      ->option_text("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}));
+  add_threads(*sample, options->common);
+  add_json(*sample, options->common);
+  add_logging(*sample, options->common);
+  add_overrides(*sample, options->overrides);
+  sample->footer(
+      "Examples:\n"
+      "  ditmoe sample models/fashion-moe.safetensors --count 80 -o grid.png\n"
+      "  ditmoe sample models/fashion-moe.safetensors --labels sandal,bag --cfg 3 --seed 7 -o "
+      "out/\n"
+      "  ditmoe sample models/fashion-moe.safetensors --from-png grid.png -o again.png");
+  commands.push_back({sample, [options] { run(*options); }});
+}
+
+}  // namespace ditmoe::apps

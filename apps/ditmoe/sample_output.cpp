@@ -1,0 +1,202 @@
+#include "apps/ditmoe/sample_output.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/formats/file.h"
+#include "ditmoe/formats/npz.h"
+#include "ditmoe/formats/png.h"
+#include "ditmoe/pipeline/grid.h"
+#include "ditmoe/pipeline/labels.h"
+
+namespace ditmoe::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+SampleOutput::Kind kind_of(const std::string& path) {
+  if (path.ends_with('/') || fs::is_directory(path)) return SampleOutput::Kind::kFolder;
+  if (path.ends_with(".png")) return SampleOutput::Kind::kPicture;
+  if (path.ends_with(".npz")) return SampleOutput::Kind::kArrays;
+  base::bad_input(
+      "{}: expected a name that ends in .png (one picture), .npz (arrays) or / (a folder "
+      "of pictures)",
+      path);
+}
+
+// The folder that will hold what is written to `path`.
+fs::path parent_of(const std::string& path) {
+  fs::path parent = fs::path(path).parent_path();
+  if (path.ends_with('/')) parent = parent.parent_path();
+  return parent.empty() ? fs::path(".") : parent;
+}
+
+void check_writable(const std::string& path, SampleOutput::Kind kind) {
+  const fs::path parent = parent_of(path);
+  if (!fs::is_directory(parent)) {
+    base::bad_input("{}: the folder {} does not exist", path, parent.string());
+  }
+  if (access(parent.c_str(), W_OK | X_OK) != 0) {
+    base::bad_input("{}: cannot write to {}: {}", path, parent.string(), std::strerror(errno));
+  }
+  if (kind != SampleOutput::Kind::kFolder) return;
+  if (fs::exists(path) && !fs::is_directory(path)) {
+    base::bad_input("{}: expected a folder, found a file", path);
+  }
+  if (fs::is_directory(path) && !fs::is_empty(path)) {
+    base::bad_input("{}: the folder is not empty", path);
+  }
+}
+
+// A folder under a temporary name beside its own; removed unless committed.
+class AtomicFolder {
+ public:
+  explicit AtomicFolder(const std::string& path) : path_(fs::path(path)) {
+    if (!path_.has_filename()) path_ = path_.parent_path();
+    temporary_ = path_.string() + ".tmp-" + std::to_string(getpid());
+    std::error_code error;
+    if (!fs::create_directory(temporary_, error)) {
+      base::failure("{}: cannot create: {}", temporary_.string(), error.message());
+    }
+  }
+
+  ~AtomicFolder() {
+    std::error_code ignored;
+    fs::remove_all(temporary_, ignored);
+  }
+
+  AtomicFolder(const AtomicFolder&) = delete;
+  AtomicFolder& operator=(const AtomicFolder&) = delete;
+
+  std::string file(const std::string& name) const { return temporary_ / name; }
+
+  void commit() {
+    std::error_code error;
+    fs::rename(temporary_, path_, error);  // replaces an empty folder
+    if (error) base::failure("{}: cannot be put in place: {}", path_.string(), error.message());
+  }
+
+ private:
+  fs::path path_;
+  fs::path temporary_;
+};
+
+// "a, b" → "\"a, b\"": a field of a CSV file.
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+}  // namespace
+
+SampleOutput::SampleOutput(std::string path, const networks::ModelFile& model)
+    : path_(std::move(path)), kind_(kind_of(path_)), model_(model) {
+  const int64_t channels = model.config().channels;
+  if (kind_ != Kind::kArrays && channels != 1 && channels != 3) {
+    base::bad_input(
+        "{}: {} draws latents of {} channels, which are no picture; write them to a name "
+        "that ends in .npz",
+        path_,
+        model.path(),
+        channels);
+  }
+  check_writable(path_, kind_);
+}
+
+void SampleOutput::check_size(const pipeline::PictureSettings& settings) const {
+  constexpr int64_t kMostPixels = int64_t{1} << 27;
+  if (kind_ != Kind::kPicture) return;
+  const auto count = static_cast<int64_t>(settings.request.labels.size());
+  const int64_t side = model_.config().image_size * settings.scale;
+  if (count > kMostPixels / (side * side)) {
+    base::bad_input(
+        "{}: {} images of {}x{} pixels are too many for one picture; write them to a "
+        "folder (-o NAME/), to .npz, or with a smaller --scale",
+        path_,
+        count,
+        side,
+        side);
+  }
+}
+
+void SampleOutput::write(const base::Tensor& images_NCHW,
+                         const pipeline::PictureSettings& settings) const {
+  switch (kind_) {
+    case Kind::kPicture:
+      return write_picture(images_NCHW, settings);
+    case Kind::kArrays:
+      return write_arrays(images_NCHW, settings);
+    case Kind::kFolder:
+      return write_folder(images_NCHW, settings);
+  }
+}
+
+std::string SampleOutput::name_of(int32_t label) const {
+  return pipeline::label_name(label, model_.config().num_classes, model_.class_names());
+}
+
+void SampleOutput::write_picture(const base::Tensor& images_NCHW,
+                                 const pipeline::PictureSettings& settings) const {
+  const std::vector<int32_t>& labels = settings.request.labels;
+  std::vector<std::string> names;
+  for (const int32_t label : labels) names.push_back(name_of(label));
+  // Rows follow the labels unless a number of columns was asked for.
+  pipeline::GridLayout layout;
+  if (settings.columns == 0) layout = pipeline::layout_by_label(labels, names);
+  if (settings.columns > 0) layout.columns = settings.columns;
+  layout.scale = settings.scale;
+  if (labels.size() == 1) layout.gap = 0;
+  formats::Image picture = pipeline::make_grid(pipeline::to_uint8_NHWC(images_NCHW), layout);
+  picture.text = pipeline::picture_text(settings, model_);
+  formats::write_png(path_, picture);
+}
+
+void SampleOutput::write_arrays(const base::Tensor& images_NCHW,
+                                const pipeline::PictureSettings& settings) const {
+  base::Tensor labels(base::DType::kI64, {images_NCHW.dim(0)});
+  std::copy(
+      settings.request.labels.begin(), settings.request.labels.end(), labels.as<int64_t>().begin());
+  const int64_t channels = model_.config().channels;
+  if (channels != 1 && channels != 3) {
+    formats::write_npz(path_, {{"latents", images_NCHW.view()}, {"labels", labels.view()}});
+    return;
+  }
+  // The names of the batches that the ADM evaluation suite reads.
+  const base::Tensor pixels_NHWC = pipeline::to_uint8_NHWC(images_NCHW);
+  formats::write_npz(path_, {{"arr_0", pixels_NHWC.view()}, {"arr_1", labels.view()}});
+}
+
+void SampleOutput::write_folder(const base::Tensor& images_NCHW,
+                                const pipeline::PictureSettings& settings) const {
+  const base::Tensor pixels_NHWC = pipeline::to_uint8_NHWC(images_NCHW);
+  const int64_t size = pixels_NHWC.size() / pixels_NHWC.dim(0);
+  AtomicFolder folder(path_);
+  std::string table = "file,label,name\n";
+  for (int64_t i = 0; i < pixels_NHWC.dim(0); ++i) {
+    const int32_t label = settings.request.labels[i];
+    pipeline::PictureSettings own = settings;
+    own.request.labels = {label};
+    own.request.first_image = settings.request.first_image + i;
+    own.columns = 0;
+    own.scale = 1;
+    formats::Image image{pixels_NHWC.dim(2), pixels_NHWC.dim(1), pixels_NHWC.dim(3), {}, {}};
+    const auto pixels = pixels_NHWC.as<uint8_t>().subspan(i * size, size);
+    image.pixels_HWC.assign(pixels.begin(), pixels.end());
+    image.text = pipeline::picture_text(own, model_);
+    const std::string name = fmt::format("{:06}.png", i);
+    formats::write_png(folder.file(name), image);
+    table += fmt::format("{},{},{}\n", name, label, csv_field(name_of(label)));
+  }
+  formats::write_text(folder.file("labels.csv"), table);
+  folder.commit();
+}
+
+}  // namespace ditmoe::apps
