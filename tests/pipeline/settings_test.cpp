@@ -1,0 +1,72 @@
+#include "ditmoe/pipeline/settings.h"
+
+#include <gmock/gmock.h>
+
+#include <gtest/gtest.h>
+
+#include "ditmoe/base/error.h"
+
+namespace ditmoe::pipeline {
+namespace {
+
+using testing::HasSubstr;
+
+PictureSettings example() {
+  PictureSettings settings;
+  settings.model = "a.safetensors";
+  settings.overrides.top_k = 3;
+  settings.overrides.objective = networks::Objective::kRectifiedFlow;
+  settings.request.labels = {2, 0, 10};
+  settings.request.sampler = "euler";
+  settings.request.steps = 12;
+  settings.request.guidance = {1.25, true};
+  settings.request.seed = 18446744073709551615ULL;
+  settings.request.first_image = 40;
+  settings.columns = 2;
+  settings.scale = 4;
+  return settings;
+}
+
+std::string message_of(const base::Json& json) {
+  try {
+    picture_settings_from_json(json, "x.png");
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.kind(), base::ErrorKind::kBadInput);
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(SettingsTest, SurviveTheWayThroughText) {
+  const std::string text = to_json(example()).dump();
+  const PictureSettings read = picture_settings_from_json(base::parse_json(text, "x.png"), "x.png");
+  EXPECT_EQ(to_json(read).dump(), text);
+  EXPECT_EQ(read.request.seed, example().request.seed);
+  EXPECT_EQ(read.request.labels, example().request.labels);
+  EXPECT_EQ(read.request.guidance.scale, 1.25);
+  EXPECT_EQ(read.overrides.top_k, 3);
+  EXPECT_FALSE(read.overrides.heads.has_value());
+  EXPECT_EQ(read.overrides.objective, networks::Objective::kRectifiedFlow);
+}
+
+TEST(SettingsTest, UnknownKeysOfLaterVersionsAreIgnored) {
+  base::Json json = to_json(example());
+  json["later"] = 1;
+  EXPECT_EQ(message_of(json), "accepted");
+}
+
+TEST(SettingsTest, DamagedSettingsAreNamed) {
+  base::Json missing = to_json(example());
+  missing.erase("steps");
+  EXPECT_THAT(message_of(missing), HasSubstr("x.png: key 'steps' is missing"));
+  base::Json wrong = to_json(example());
+  wrong["labels"] = "all";
+  EXPECT_THAT(message_of(wrong), HasSubstr("x.png: key 'labels' has a value of the wrong type"));
+  base::Json channels = to_json(example());
+  channels["cfg_channels"] = "2";
+  EXPECT_THAT(message_of(channels), HasSubstr("expected 3 or all"));
+  EXPECT_THAT(message_of(base::Json::array()), HasSubstr("expected a JSON object"));
+}
+
+}  // namespace
+}  // namespace ditmoe::pipeline
