@@ -9,7 +9,7 @@ namespace {
 
 class DdimSampler final : public Sampler {
  public:
-  explicit DdimSampler(int64_t steps) : schedule_(respace(linear_schedule(), steps)) {}
+  explicit DdimSampler(int64_t steps) : schedule_(respace_strided(linear_schedule(), steps)) {}
 
   void run(Denoiser& denoiser,
            const Guidance& guidance,

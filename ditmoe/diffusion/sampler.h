@@ -44,8 +44,9 @@ class Sampler {
                    const StepCallback& after_step = {}) const = 0;
 };
 
-// "ddpm" and "ddim" (eta 0) with `steps` respaced of 1000, "euler" for rectified flow from t = 1 to
-// 0. Throws bad_input for an unknown name (naming the known ones) or steps out of range.
+// "ddpm" and "ddim" (eta 0) with `steps` of 1000, which they choose by respace and respace_strided;
+// "euler" for rectified flow from t = 1 to 0. Throws bad_input for an unknown name (naming the
+// known ones) or steps out of range.
 std::unique_ptr<Sampler> make_sampler(const std::string& name, int64_t steps);
 
 // Names make_sampler knows, and whether the sampler is for DDPM models or rectified flow.

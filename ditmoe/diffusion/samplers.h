@@ -12,7 +12,7 @@ namespace ditmoe::diffusion {
 // variance interpolate its logarithm between both bounds (Nichol & Dhariwal 2021).
 std::unique_ptr<Sampler> make_ddpm_sampler(int64_t steps);
 
-// The deterministic limit (eta 0) of DDIM (Song et al. 2021) over `steps` respaced of 1000.
+// The deterministic limit (eta 0) of DDIM (Song et al. 2021) over `steps` of 1000 at whole strides.
 std::unique_ptr<Sampler> make_ddim_sampler(int64_t steps);
 
 // Euler's method along the velocity of a rectified flow (Liu et al. 2023) in `steps` equal steps.

@@ -1,7 +1,7 @@
 #include "ditmoe/diffusion/schedule.h"
 
-#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "ditmoe/base/error.h"
 
@@ -37,6 +37,27 @@ DdpmSchedule from_betas(std::vector<double> betas, std::vector<int64_t> timestep
   return schedule;
 }
 
+void check_steps(const DdpmSchedule& original, int64_t steps) {
+  if (steps < 1 || steps > original.steps()) {
+    base::bad_input("steps: expected 1 to {}, found {}", original.steps(), steps);
+  }
+}
+
+// The process that visits only the steps kept, in ascending order.
+DdpmSchedule restrict_to(const DdpmSchedule& original, const std::vector<int64_t>& kept) {
+  std::vector<double> betas;
+  std::vector<int64_t> timestep_map;
+  double previous = 1.0;
+  for (const int64_t step : kept) {
+    DITMOE_ASSERT(step >= 0 && step < original.steps());
+    const double cumprod = original.alphas_cumprod[static_cast<size_t>(step)];
+    betas.push_back(1.0 - cumprod / previous);
+    timestep_map.push_back(original.timestep_map[static_cast<size_t>(step)]);
+    previous = cumprod;
+  }
+  return from_betas(std::move(betas), std::move(timestep_map));
+}
+
 }  // namespace
 
 DdpmSchedule linear_schedule(int64_t steps) {
@@ -54,25 +75,28 @@ DdpmSchedule linear_schedule(int64_t steps) {
 }
 
 DdpmSchedule respace(const DdpmSchedule& original, int64_t steps) {
-  if (steps < 1 || steps > original.steps()) {
-    base::bad_input("steps: expected 1 to {}, found {}", original.steps(), steps);
-  }
+  check_steps(original, steps);
   const double stride = steps > 1 ? static_cast<double>(original.steps() - 1) / (steps - 1) : 1.0;
-  std::vector<double> betas;
-  std::vector<int64_t> timestep_map;
+  std::vector<int64_t> kept;
   double position = 0.0;
-  double previous = 1.0;
   for (int64_t step = 0; step < steps; ++step) {
     // Half to even, and the stride summed rather than multiplied: published samplers choose their
     // steps so (Nichol & Dhariwal 2021), and other steps would be other images.
-    const auto kept = static_cast<size_t>(std::nearbyint(position));
-    DITMOE_ASSERT(kept < original.alphas_cumprod.size());
-    betas.push_back(1.0 - original.alphas_cumprod[kept] / previous);
-    timestep_map.push_back(original.timestep_map[kept]);
-    previous = original.alphas_cumprod[kept];
+    kept.push_back(static_cast<int64_t>(std::nearbyint(position)));
     position += stride;
   }
-  return from_betas(std::move(betas), std::move(timestep_map));
+  return restrict_to(original, kept);
+}
+
+DdpmSchedule respace_strided(const DdpmSchedule& original, int64_t steps) {
+  check_steps(original, steps);
+  const int64_t stride = (original.steps() + steps - 1) / steps;
+  const bool fits = (steps - 1) * stride < original.steps();
+  std::vector<int64_t> kept;
+  for (int64_t step = 0; step < steps; ++step) {
+    kept.push_back(fits ? step * stride : step * original.steps() / steps);
+  }
+  return restrict_to(original, kept);
 }
 
 }  // namespace ditmoe::diffusion

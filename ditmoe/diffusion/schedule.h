@@ -34,4 +34,9 @@ DdpmSchedule linear_schedule(int64_t steps = 1000);
 // Throws bad_input where steps < 1 or more than the original has.
 DdpmSchedule respace(const DdpmSchedule& original, int64_t steps);
 
+// Keeps `steps` of the original steps from the first one on at a whole stride, as DDIM chooses them
+// (Song et al. 2021): the smallest stride that gives so many; where none does,
+// floor(i·original/steps). Throws as respace.
+DdpmSchedule respace_strided(const DdpmSchedule& original, int64_t steps);
+
 }  // namespace ditmoe::diffusion
