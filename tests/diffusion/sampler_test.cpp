@@ -214,6 +214,14 @@ TEST(DdimSamplerTest, FollowsTheExactTransportAndDrawsNothing) {
   }
 }
 
+TEST(DdimSamplerTest, TellsTheNetworkStridedSteps) {
+  FakeDenoiser denoiser = gaussian_ddpm();
+  sample(denoiser, *make_sampler("ddim", 4), {1});
+  std::vector<float> told;
+  for (const auto& call : denoiser.calls) told.push_back(call.t.at(0));
+  EXPECT_THAT(told, ElementsAre(750, 500, 250, 0));
+}
+
 TEST(EulerSamplerTest, TellsFractionsOfTimeFromOneDown) {
   FakeDenoiser denoiser = gaussian_flow();
   sample(denoiser, *make_sampler("euler", 4), {1});

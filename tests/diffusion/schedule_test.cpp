@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <map>
 #include <gmock/gmock.h>
+#include <map>
 
 #include <gtest/gtest.h>
 
@@ -86,6 +86,25 @@ TEST(ScheduleTest, AnyNumberOfStepsKeepsTheEndsAndRepeatsNone) {
   }
 }
 
+TEST(ScheduleTest, StridedStepsStartAtTheFirst) {
+  const DdpmSchedule original = linear_schedule();
+  EXPECT_THAT(respace_strided(original, 8).timestep_map,
+              ElementsAre(0, 125, 250, 375, 500, 625, 750, 875));
+  EXPECT_THAT(respace_strided(original, 7).timestep_map,
+              ElementsAre(0, 143, 286, 429, 572, 715, 858));
+  EXPECT_THAT(respace_strided(original, 1).timestep_map, ElementsAre(0));
+  // No whole stride gives 60 of 1000.
+  const std::vector<int64_t> sixty = respace_strided(original, 60).timestep_map;
+  EXPECT_EQ(sixty[1], 16);
+  EXPECT_EQ(sixty[59], 983);
+  for (int64_t steps = 1; steps <= 1000; ++steps) {
+    const std::vector<int64_t> kept = respace_strided(original, steps).timestep_map;
+    ASSERT_EQ(kept.size(), static_cast<size_t>(steps));
+    ASSERT_LT(kept.back(), 1000) << steps;
+    ASSERT_EQ(std::ranges::adjacent_find(kept, std::greater_equal<>()), kept.end()) << steps;
+  }
+}
+
 TEST(ScheduleTest, RespacingKeepsTheSignal) {
   const DdpmSchedule original = linear_schedule();
   const DdpmSchedule kept = respace(original, 37);
@@ -105,6 +124,8 @@ TEST(ScheduleTest, StepsOutOfRangeAreRefused) {
   EXPECT_THROW(respace(original, 0), base::Error);
   EXPECT_THROW(respace(original, -3), base::Error);
   EXPECT_THROW(respace(original, 1001), base::Error);
+  EXPECT_THROW(respace_strided(original, 0), base::Error);
+  EXPECT_THROW(respace_strided(original, 1001), base::Error);
   EXPECT_THROW(linear_schedule(0), base::Error);
 }
 
