@@ -14,7 +14,7 @@ void gemm(Op op_a, Op op_b, const at::Tensor& a, const at::Tensor& b, float beta
   DITMOE_ASSERT(a.numel() == m * k && b.numel() == k * n);
   if (c.numel() == 0) return;
   if (k == 0) {
-    c.mul_(beta);
+    beta == 0.0F ? c.zero_() : c.mul_(beta);  // c may be uninitialised: 0 · NaN is NaN
     return;
   }
   const dnnl_status_t status = dnnl_sgemm(op_a == Op::kNone ? 'N' : 'T',

@@ -80,12 +80,18 @@ TEST_P(ReferenceTest, ForwardAndRouting) {
   EXPECT_LT(relative_error(fraction.out, arrays["out_t_fraction"]), 1e-4);
 }
 
+// Each tensor's gradient within 1e-3 of its largest magnitude. A gradient that is zero in exact
+// arithmetic (of k_norm.bias: softmax does not see a shift of all its inputs) holds rounding noise,
+// so no tensor's scale is taken below 1e-4 of the network's largest gradient.
 void expect_gradients(const Arrays& arrays,
                       const networks::ModelFile& file,
-                      const ParameterSet& parameters) {
+                      ParameterSet& parameters) {
+  const double floor = 1e-4 * parameters.gradients().abs().max().item<double>();
   for (const networks::TensorSpec& spec : parameters.specs()) {
     const at::Tensor expected = arrays["grad/" + file.name_in_file(spec.name)];
-    EXPECT_LT(relative_error(parameters[spec.name].grad(), expected), 1e-3) << spec.name;
+    const double scale = std::max(floor, expected.abs().max().item<double>());
+    const double error = (parameters[spec.name].grad() - expected).abs().max().item<double>();
+    EXPECT_LT(error, 1e-3 * scale) << spec.name;
   }
 }
 
