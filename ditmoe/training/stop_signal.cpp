@@ -1,31 +1,25 @@
 #include "ditmoe/training/stop_signal.h"
 
-#include <csignal>
+#include <ctime>
 
 namespace ditmoe::training {
-namespace {
-
-// A signal handler can reach nothing but a global.
-volatile std::sig_atomic_t stop_requested = 0;
-
-void request_stop(int signal) {
-  stop_requested = 1;
-  std::signal(signal, SIG_DFL);
-}
-
-}  // namespace
 
 StopSignal::StopSignal() {
-  stop_requested = 0;
-  std::signal(SIGTERM, request_stop);
-  std::signal(SIGINT, request_stop);
+  sigemptyset(&signals_);
+  sigaddset(&signals_, SIGTERM);
+  sigaddset(&signals_, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals_, &previous_);
 }
 
-StopSignal::~StopSignal() {
-  std::signal(SIGTERM, SIG_DFL);
-  std::signal(SIGINT, SIG_DFL);
-}
+StopSignal::~StopSignal() { pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
 
-bool StopSignal::requested() const { return stop_requested != 0; }
+bool StopSignal::requested() {
+  const timespec no_wait = {};
+  if (!requested_ && sigtimedwait(&signals_, nullptr, &no_wait) > 0) {
+    requested_ = true;
+    pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
+  }
+  return requested_;
+}
 
 }  // namespace ditmoe::training

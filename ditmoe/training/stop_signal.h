@@ -1,9 +1,12 @@
 #pragma once
 
+#include <csignal>
+
 namespace ditmoe::training {
 
-// While alive, SIGTERM and SIGINT ask for an orderly stop instead of ending the process; a second one
-// ends it at once. One at a time.
+// While alive, SIGTERM and SIGINT wait to be asked for instead of ending the process. They are
+// blocked, not handled, so that nothing interrupts the arithmetic; threads started meanwhile inherit
+// that. Once one was seen, the next ends the process at once. One at a time, made before any thread.
 class StopSignal {
  public:
   StopSignal();
@@ -11,7 +14,13 @@ class StopSignal {
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
-  bool requested() const;
+  // True from the first signal on.
+  bool requested();
+
+ private:
+  sigset_t signals_;
+  sigset_t previous_;
+  bool requested_ = false;
 };
 
 }  // namespace ditmoe::training

@@ -96,12 +96,11 @@ class Trainer {
     state_.optimiser = make_adamw_state(state_.parameters.values());
   }
 
-  void run() {
+  void run(StopSignal& stop) {
     if (options_.resume && restore_newest_checkpoint(options_.out, recipe_, state_)) {
       base::log_info("{}: resumed after step {}", options_.out, state_.steps_done);
     }
     RunLog log(options_.out, state_.steps_done);
-    const StopSignal stop;
     base::Progress progress("train",
                             recipe_.steps * recipe_.batch_size,
                             "images",
@@ -239,10 +238,11 @@ void train(const Recipe& recipe, const TrainOptions& options) {
     base::bad_input("{}: holds a run already; continue it with --resume or choose another --out",
                     options.out);
   }
+  StopSignal stop;
   Trainer trainer(recipe, options);  // reads the data first: nothing is written if that fails
   fs::create_directories(options.out);
   const formats::FolderLock lock(options.out);
-  trainer.run();
+  trainer.run(stop);
 }
 
 }  // namespace ditmoe::training
