@@ -213,8 +213,8 @@ void run(const Options& options) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("model", options.model, "A safetensors file")
-      ->option_text("MODEL (required)")
+  app.add_option("MODEL", options.model, "A safetensors file")
+      ->option_text("(required)")
       ->required();
   app.add_option("--classifier", options.classifier, "The classifier that judges the images")
       ->option_text("FILE (required)")
@@ -224,20 +224,23 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
   app.add_option("--real",
                  options.real,
-                 "Real test images: an IDX file, or a folder with t10k-images-idx3-ubyte[.gz]\n"
+                 "Real test images: an IDX file, or a folder with\n"
+                 "t10k-images-idx3-ubyte[.gz]\n"
                  "(default: " +
                      options.real + ")")
       ->option_text("PATH");
   app.add_option("--real-count",
                  options.real_count,
-                 "Real images to compare with; where they have labels and N is a multiple of\n"
-                 "the classes, as many of each (default: 1000)")
+                 "Real images to compare with, as many of each class where they\n"
+                 "have labels (default: 1000)")
       ->option_text("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
   app.add_option("--k", options.k, "Neighbours of precision and recall (default: 3)")
       ->option_text("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1000}));
-  app.add_option("--seed", options.seed, "Of the drawn images (default: 0)")->option_text("N");
+  app.add_option("--seed", options.seed, "Of the drawn images (default: 0)")
+      ->option_text("N")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--batch", options.batch, "Images at a time (default: up to 32)")
       ->option_text("N")
       ->check(CLI::Range(int64_t{1}, int64_t{4096}));

@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "ditmoe/base/error.h"
 #include "ditmoe/formats/safetensors.h"
 #include "ditmoe/networks/dit_config.h"
 #include "ditmoe/networks/model_file.h"
@@ -240,6 +241,9 @@ void inspect_table(const Options& options) {
 }
 
 void run(const Options& options) {
+  const int things =
+      (options.file.empty() ? 0 : 1) + (options.preset.empty() ? 0 : 1) + (options.table ? 1 : 0);
+  if (things != 1) base::bad_input("inspect: expected exactly one of FILE, --preset and --table");
   if (options.table) return inspect_table(options);
   if (!options.preset.empty()) return inspect_preset(options);
   inspect_file(options);
@@ -251,13 +255,12 @@ void add_inspect(CLI::App& app, Commands& commands) {
   CLI::App* inspect =
       app.add_subcommand("inspect", "Show a model's configuration, parameters, cost and tensors");
   const auto options = std::make_shared<Options>();
-  CLI::Option_group* what = inspect->add_option_group("What to show (exactly one)");
-  what->add_option("file", options->file, "A safetensors file; only its header is read")
-      ->option_text("FILE");
-  what->add_option("--preset", options->preset, "A configuration of the paper by name")
+  inspect->add_option("FILE", options->file, "A safetensors file; only its header is read");
+  inspect
+      ->add_option("--preset", options->preset, "Instead of a file: a configuration of the paper")
       ->option_text("NAME");
-  what->add_flag("--table", options->table, "All configurations of the paper");
-  what->require_option(1);
+  inspect->add_flag(
+      "--table", options->table, "Instead of a file: all configurations of the paper");
   inspect->add_flag("--tensors", options->tensors, "List all tensors with their shapes");
   add_json(*inspect, options->common);
   add_overrides(*inspect, options->overrides);

@@ -40,6 +40,20 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
   return nearest.empty() ? "" : ", did you mean '" + nearest + "'?";
 }
 
+// CLI11's words for values that are missing or no number, made plain.
+std::string reword(const CLI::ParseError& error) {
+  const std::string text = error.what();
+  if (error.get_name() == "ConversionError") {
+    const std::string prefix = "Could not convert: ";
+    const size_t start = text.starts_with(prefix) ? prefix.size() : 0;
+    return text.substr(start) + ": expected a number";
+  }
+  if (error.get_name() == "ArgumentMismatch") {
+    return text.substr(0, text.find(':')) + ": expected one value";
+  }
+  return text;
+}
+
 // What was wrong with the arguments, in one line.
 std::string describe(const CLI::ParseError& error, const CLI::App& app) {
   const CLI::App& command = innermost(app);
@@ -49,7 +63,7 @@ std::string describe(const CLI::ParseError& error, const CLI::App& app) {
     if (error.get_name() == "RequiredError" && !command.get_subcommands({}).empty()) {
       return "expected a command after '" + command_path(command) + "'" + help;
     }
-    return error.what() + help;
+    return reword(error) + help;
   }
   const std::string& word = unknown.front();
   std::vector<std::string> candidates;
@@ -68,7 +82,6 @@ std::string describe(const CLI::ParseError& error, const CLI::App& app) {
 void set_up(CLI::App& app) {
   auto formatter = std::make_shared<CLI::Formatter>();
   formatter->label("SUBCOMMAND", "COMMAND");
-  formatter->label("Subcommands", "Commands");
   formatter->label("REQUIRED", "(required)");
   formatter->column_width(28);
   app.formatter(formatter);
@@ -79,6 +92,14 @@ void set_up(CLI::App& app) {
   app.footer(
       "'ditmoe COMMAND --help' explains a command and shows an example. Exit codes: 0 success,\n"
       "1 a failure while running, 2 wrong usage or a bad input file.");
+}
+
+// CLI11 would head the lists of commands with "Subcommands".
+void name_groups(CLI::App& app) {
+  for (CLI::App* child : app.get_subcommands([](CLI::App*) { return true; })) {
+    child->group("Commands");
+    name_groups(*child);
+  }
 }
 
 void run_command(const Commands& commands) {
@@ -97,6 +118,7 @@ int run(int argc, char** argv) {
   add_evaluate(app, commands);
   add_inspect(app, commands);
   add_probe(app, commands, arguments);
+  name_groups(app);
   if (arguments.empty()) {
     fmt::print("{}", app.help());
     return 0;

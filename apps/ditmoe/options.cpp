@@ -31,9 +31,8 @@ void CommonOptions::start_logging() const {
 }
 
 void add_logging(CLI::App& app, CommonOptions& options) {
-  CLI::Option* verbose = app.add_flag("-v,--verbose", options.verbose, "Tell more on stderr");
-  app.add_flag("-q,--quiet", options.quiet, "Only warnings on stderr, no progress")
-      ->excludes(verbose);
+  app.add_flag("-v,--verbose", options.verbose, "Tell more on stderr; wins over --quiet");
+  app.add_flag("-q,--quiet", options.quiet, "Only warnings on stderr, no progress");
 }
 
 void add_json(CLI::App& app, CommonOptions& options) {
@@ -66,8 +65,8 @@ void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective)
   if (!with_objective) return;
   app.add_option("--objective",
                  options.objective,
-                 "What the network predicts: noise at integer steps, or the velocity of a\n"
-                 "rectified flow (default: as the file tells)")
+                 "What the network predicts: noise, or the velocity of a rectified\n"
+                 "flow (default: as the file tells)")
       ->option_text("ddpm|rf")
       ->group(kGroup);
 }

@@ -160,8 +160,8 @@ void run_sample(const Options& options) {
 }
 
 void add_files(CLI::App& app, Options& options, const char* input, const char* output) {
-  app.add_option("model", options.model, "A safetensors file")
-      ->option_text("MODEL (required)")
+  app.add_option("MODEL", options.model, "A safetensors file")
+      ->option_text("(required)")
       ->required();
   app.add_option("--in", options.input, input)->option_text("FILE.npz (required)")->required();
   app.add_option("--out", options.output, output)->option_text("FILE.npz (required)")->required();

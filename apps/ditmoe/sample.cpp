@@ -123,8 +123,8 @@ void run(const Options& options) {
 }
 
 void add_what_to_draw(CLI::App& app, Options& options) {
-  app.add_option("model", options.model, "A safetensors file")
-      ->option_text("MODEL (required)")
+  app.add_option("MODEL", options.model, "A safetensors file")
+      ->option_text("(required)")
       ->required();
   app.add_option("-o,--output",
                  options.output,
@@ -145,7 +145,8 @@ void add_what_to_draw(CLI::App& app, Options& options) {
   app.add_option("--seed",
                  options.seed,
                  "Images depend on this, their number and the settings (default: 0)")
-      ->option_text("N");
+      ->option_text("N")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--from-png",
                  options.from_png,
                  "Repeat the settings stored in a picture; options given win")

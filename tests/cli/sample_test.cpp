@@ -1,0 +1,181 @@
+#include <algorithm>
+#include <filesystem>
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include "ditmoe/base/json.h"
+#include "ditmoe/formats/file.h"
+#include "ditmoe/formats/npz.h"
+#include "ditmoe/formats/png.h"
+
+#include "program.h"
+
+namespace ditmoe::apps {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class SampleTest : public testing::Test {
+ protected:
+  SampleTest() { write_random_model(model_, tiny_config()); }
+
+  Outcome sample(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"sample", model_, "--quiet"});
+    return run(arguments);
+  }
+
+  // Draws into an .npz and returns its pixels.
+  std::vector<uint8_t> pixels(std::vector<std::string> arguments) {
+    const std::string file = folder_ / "pixels.npz";
+    arguments.insert(arguments.end(), {"-o", file});
+    const Outcome outcome = sample(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    if (outcome.exit_code != 0) return {};
+    const auto arrays = formats::read_npz(file);
+    const auto span = arrays.at("arr_0").as<uint8_t>();
+    return {span.begin(), span.end()};
+  }
+
+  // A refusal must name what is wrong and leave nothing behind.
+  void expect_refusal(const std::vector<std::string>& arguments, const std::string& message) {
+    const std::vector<std::string> before = folder_.names();
+    const Outcome outcome = sample(arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err, HasSubstr(message));
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    EXPECT_EQ(folder_.names(), before);
+  }
+
+  TemporaryFolder folder_;
+  std::string model_ = folder_ / "tiny.safetensors";
+};
+
+TEST_F(SampleTest, PixelsDependOnNeitherBatchNorThreads) {
+  const std::vector<uint8_t> expected =
+      pixels({"--count", "7", "--seed", "3", "--batch", "7", "--threads", "1"});
+  ASSERT_EQ(expected.size(), 7U * 64);
+  for (const std::string batch : {"1", "2", "5"}) {
+    for (const std::string threads : {"1", "2", "3"}) {
+      EXPECT_EQ(pixels({"--count", "7", "--seed", "3", "--batch", batch, "--threads", threads}),
+                expected)
+          << "batch " << batch << ", threads " << threads;
+    }
+  }
+  EXPECT_NE(pixels({"--count", "7", "--seed", "4"}), expected);
+}
+
+TEST_F(SampleTest, ArraysHoldPixelsAndLabels) {
+  const Outcome outcome =
+      sample({"--labels", "bag,0,none", "--count", "5", "-o", folder_ / "batch.npz"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto arrays = formats::read_npz(folder_ / "batch.npz");
+  EXPECT_EQ(arrays.at("arr_0").shape(), (base::Shape{5, 8, 8, 1}));
+  EXPECT_THAT(arrays.at("arr_1").as<int64_t>(), ElementsAre(2, 0, 3, 2, 0));
+}
+
+TEST_F(SampleTest, PictureCarriesItsSettingsAndCanBeRepeated) {
+  const std::string first = folder_ / "first.png";
+  ASSERT_EQ(sample({"--count", "6", "--seed", "9", "--steps", "4", "--cfg", "1.7", "-o", first})
+                .exit_code,
+            0);
+  const formats::Image image = formats::read_png(first);
+  ASSERT_EQ(image.text.size(), 2U);
+  EXPECT_EQ(image.text[0].first, "ditmoe");
+  const base::Json settings = base::parse_json(image.text[0].second, first);
+  EXPECT_EQ(settings.at("model"), "tiny.safetensors");
+  EXPECT_EQ(settings.at("seed"), 9);
+  EXPECT_EQ(settings.at("labels"), base::Json({0, 1, 2, 0, 1, 2}));
+  EXPECT_EQ(image.text[1].first, "parameters");
+  EXPECT_THAT(image.text[1].second, HasSubstr("Steps: 4, Sampler: ddim, CFG scale: 1.7"));
+
+  const std::string again = folder_ / "again.png";
+  ASSERT_EQ(sample({"--from-png", first, "-o", again}).exit_code, 0);
+  EXPECT_EQ(formats::read_text(again), formats::read_text(first));
+  ASSERT_EQ(sample({"--from-png", first, "--seed", "10", "-o", again}).exit_code, 0);
+  EXPECT_NE(formats::read_png(again).pixels_HWC, image.pixels_HWC);
+}
+
+TEST_F(SampleTest, FolderHoldsOnePictureEachAndATableOfLabels) {
+  const std::string out = folder_ / "images/";
+  ASSERT_EQ(sample({"--labels", "1-2", "--count", "3", "-o", out}).exit_code, 0);
+  EXPECT_EQ(formats::read_text(out + "labels.csv"),
+            "file,label,name\n000000.png,1,Trouser\n000001.png,2,Bag\n000002.png,1,Trouser\n");
+  const std::vector<uint8_t> all = pixels({"--labels", "1-2", "--count", "3"});
+  const formats::Image last = formats::read_png(out + "000002.png");
+  EXPECT_TRUE(std::equal(last.pixels_HWC.begin(), last.pixels_HWC.end(), all.end() - 64));
+
+  // One of many can be drawn again alone.
+  const std::string again = folder_ / "again.png";
+  ASSERT_EQ(sample({"--from-png", out + "000002.png", "-o", again}).exit_code, 0);
+  EXPECT_EQ(formats::read_png(again).pixels_HWC, last.pixels_HWC);
+  expect_refusal({"-o", out}, "the folder is not empty");
+}
+
+TEST_F(SampleTest, ResultIsOneJsonObject) {
+  const Outcome outcome = sample({"--json", "-o", folder_ / "a.png"});
+  ASSERT_EQ(outcome.exit_code, 0);
+  const base::Json json = base::parse_json(outcome.out, "stdout");
+  EXPECT_EQ(json.at("output"), folder_ / "a.png");
+  EXPECT_EQ(json.at("sampler"), "ddim");
+  EXPECT_EQ(json.at("labels").size(), 3U);
+}
+
+TEST_F(SampleTest, WhatCannotBeDrawnIsRefusedBeforeAnythingIsWritten) {
+  const std::string out = folder_ / "x.png";
+  expect_refusal({"--labels", "3", "-o", out}, "from 0 to 2");
+  expect_refusal({"--labels", "trousers", "-o", out}, "did you mean 'Trouser'?");
+  expect_refusal({"--steps", "1001", "-o", out}, "1000");
+  expect_refusal({"--steps", "0", "-o", out}, "steps");
+  expect_refusal({"--sampler", "ddmi", "-o", out}, "did you mean 'ddim'?");
+  expect_refusal({"--sampler", "euler", "-o", out}, "expected ddpm or ddim");
+  expect_refusal({"--cfg", "nan", "-o", out}, "guidance scale");
+  expect_refusal({"--cfg-channels", "2", "-o", out}, "expected 3 or all");
+  expect_refusal({"--objective", "noise", "-o", out}, "--objective");
+  expect_refusal({"--count", "9999999", "-o", out}, "too many for one picture");
+  expect_refusal({"--from-png", model_, "-o", out}, "tiny.safetensors");
+}
+
+TEST_F(SampleTest, OutputsThatCannotBeAreRefusedBeforeSampling) {
+  expect_refusal({"-o", folder_ / "x.jpg"}, "expected a name that ends in .png");
+  expect_refusal({"-o", folder_ / "no/such/x.png"}, "does not exist");
+  expect_refusal({"-o", folder_.path()}, "the folder is not empty");
+  if (geteuid() == 0) return;  // root may write anywhere
+  std::filesystem::permissions(
+      folder_.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  expect_refusal({"-o", folder_ / "x.png"}, "cannot write");
+  std::filesystem::permissions(folder_.path(), std::filesystem::perms::owner_all);
+}
+
+TEST_F(SampleTest, RectifiedFlowTakesItsOwnSamplers) {
+  networks::DitConfig config = tiny_config();
+  config.objective = networks::Objective::kRectifiedFlow;
+  write_random_model(model_, config);
+  EXPECT_EQ(pixels({}).size(), 3U * 64);
+  expect_refusal({"--sampler", "ddim", "-o", folder_ / "x.png"}, "expected euler");
+}
+
+TEST_F(SampleTest, LatentsGoToArraysOnly) {
+  networks::DitConfig config = tiny_config();
+  config.channels = 4;
+  write_random_model(model_, config);
+  expect_refusal({"-o", folder_ / "x.png"}, "latents of 4 channels");
+  ASSERT_EQ(sample({"-o", folder_ / "x.npz"}).exit_code, 0);
+  const auto arrays = formats::read_npz(folder_ / "x.npz");
+  EXPECT_EQ(arrays.at("latents").shape(), (base::Shape{3, 4, 8, 8}));
+  EXPECT_EQ(arrays.at("latents").dtype(), base::DType::kF32);
+}
+
+TEST_F(SampleTest, TruncatedModelIsRefused) {
+  const std::string whole = formats::read_text(model_);
+  formats::write_text(model_, whole.substr(0, whole.size() / 2));
+  expect_refusal({"-o", folder_ / "x.png"}, "tiny.safetensors");
+  formats::write_text(model_, whole.substr(0, 5));
+  expect_refusal({"-o", folder_ / "x.png"}, "tiny.safetensors");
+}
+
+}  // namespace
+}  // namespace ditmoe::apps
