@@ -68,11 +68,11 @@ TEST(UsageTest, UnknownWordsSuggestTheNearest) {
 }
 
 TEST(UsageTest, MissingAndMalformedArguments) {
-  expect_refusal({"sample"}, "model");
+  expect_refusal({"sample"}, "MODEL is required");
   expect_refusal({"probe"}, "expected a command after 'ditmoe probe'");
   expect_refusal({"probe", "forward", "x"}, "--in");
-  expect_refusal({"sample", "x", "--steps", "many"}, "--steps");
-  expect_refusal({"sample", "x", "--steps"}, "--steps");
+  expect_refusal({"sample", "x", "--steps", "many"}, "--steps = many: expected a number");
+  expect_refusal({"sample", "x", "--steps"}, "--steps: expected one value");
   expect_refusal({"sample", "x", "--count", "0"}, "--count");
   expect_refusal({"sample", "x", "--count", "-3"}, "--count");
   expect_refusal({"sample", "x", "--batch", "0"}, "--batch");
