@@ -31,8 +31,9 @@ void run_trainer(const Arguments& arguments) {
         "-DDITMOE_TRAINING=ON)",
         program);
   }
-  // Idle OpenMP threads of libtorch would otherwise spin and take the CPUs from our own pool.
-  setenv("OMP_WAIT_POLICY", "PASSIVE", /*overwrite=*/0);
+  // See docs/adr/0005-training-threads.md. What the user has set wins.
+  setenv("GOMP_SPINCOUNT", "20000", /*overwrite=*/0);
+  setenv("OPENBLAS_NUM_THREADS", "1", /*overwrite=*/0);
   std::vector<char*> argv = {const_cast<char*>(program.c_str())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);

@@ -10,6 +10,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/philox.h"
+#include "ditmoe/formats/idx.h"
 #include "ditmoe/formats/safetensors.h"
 
 #include "tests/formats/temp_dir.h"
@@ -246,6 +247,28 @@ TEST(ClassifierTest, RefusesImpossibleShapes) {
   refuse(R"({"feature_size": 1.5})", "feature_size: expected a whole number");
   refuse(R"({"depth": 3})", "unknown key 'depth'");
   refuse("[]", "expected an object");
+}
+
+TEST(ClassifierTest, TheShippedOneRecognisesTestImages) {
+  const std::string data = "/usr/share/datasets/fashion-mnist/t10k-";
+  if (!std::filesystem::exists(data + "images-idx3-ubyte.gz")) {
+    GTEST_SKIP() << "the package dataset-fashion-mnist is not installed";
+  }
+  const base::Tensor images = formats::read_idx(data + "images-idx3-ubyte.gz");
+  const base::Tensor labels = formats::read_idx(data + "labels-idx1-ubyte.gz");
+  base::ThreadPool pool;
+  const Classifier classifier =
+      Classifier::open(DITMOE_TEST_DATA "/../../models/fashion-classifier.safetensors", pool);
+  constexpr size_t kImages = 2000;
+  std::vector<float> logits(kImages * 10);
+  classifier.forward(images.as<uint8_t>().first(kImages * 28 * 28), logits, {});
+  size_t correct = 0;
+  for (size_t i = 0; i < kImages; ++i) {
+    const auto begin = logits.begin() + static_cast<int64_t>(i * 10);
+    const auto recognised = std::max_element(begin, begin + 10) - begin;
+    correct += recognised == labels.as<uint8_t>()[i] ? 1 : 0;
+  }
+  EXPECT_GE(correct, kImages * 91 / 100);
 }
 
 }  // namespace
