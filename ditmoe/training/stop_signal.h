@@ -4,9 +4,10 @@
 
 namespace ditmoe::training {
 
-// While alive, SIGTERM and SIGINT wait to be asked for instead of ending the process. They are
-// blocked, not handled, so that nothing interrupts the arithmetic; threads started meanwhile inherit
-// that. Once one was seen, the next ends the process at once. One at a time, made before any thread.
+// While alive, SIGTERM and SIGINT ask for an orderly stop instead of ending the process; once one was
+// seen, the next ends it at once. They are blocked in the thread that makes this and in those started
+// later, so that nothing interrupts the arithmetic; a library's idle thread may take them instead.
+// One at a time, made before the threads that compute.
 class StopSignal {
  public:
   StopSignal();
