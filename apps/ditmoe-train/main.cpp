@@ -7,9 +7,10 @@
 
 #include <c10/util/Exception.h>
 
-#include "apps/ditmoe-train/commands.h"
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/log.h"
+
+#include "apps/ditmoe-train/commands.h"
 
 namespace {
 

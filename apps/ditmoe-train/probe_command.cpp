@@ -7,12 +7,13 @@
 
 #include <torch/torch.h>
 
-#include "apps/ditmoe-train/commands.h"
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/npz.h"
 #include "ditmoe/networks/model_file.h"
 #include "ditmoe/training/adamw.h"
 #include "ditmoe/training/objective.h"
+
+#include "apps/ditmoe-train/commands.h"
 
 namespace ditmoe::apps {
 namespace {
@@ -55,11 +56,11 @@ class ProbeOutput {
   void add(const std::string& name, const at::Tensor& tensor) {
     kept_.push_back(tensor.detach().to(at::kFloat).contiguous());
     const at::Tensor& last = kept_.back();
-    arrays_.emplace_back(name,
-                         base::TensorView{base::DType::kF32,
-                                          last.sizes().vec(),
-                                          reinterpret_cast<const std::byte*>(
-                                              last.data_ptr<float>())});
+    arrays_.emplace_back(
+        name,
+        base::TensorView{base::DType::kF32,
+                         last.sizes().vec(),
+                         reinterpret_cast<const std::byte*>(last.data_ptr<float>())});
   }
 
   // Every tensor of a flat buffer as prefix/<name in the file>; copies, since the buffer moves on.
@@ -105,8 +106,8 @@ void check_batch(const training::TrainingBatch& batch,
                       base::to_string(tensor.sizes().vec()));
     }
   }
-  if (batch.y.numel() > 0 && (batch.y.min().item<int64_t>() < 0 ||
-                              batch.y.max().item<int64_t>() > config.num_classes)) {
+  if (batch.y.numel() > 0 &&
+      (batch.y.min().item<int64_t>() < 0 || batch.y.max().item<int64_t>() > config.num_classes)) {
     base::bad_input("{}: array y: expected labels 0 to {}", path, config.num_classes);
   }
 }
@@ -126,11 +127,10 @@ void probe_loss(const ProbeArguments& arguments) {
 
   training::ParameterSet parameters(config);
   training::load_weights(parameters, model);
-  const auto kernels = arguments.kernels == "aten" ? autograd::Kernels::kAten
-                                                   : autograd::Kernels::kNative;
+  const auto kernels =
+      arguments.kernels == "aten" ? autograd::Kernels::kAten : autograd::Kernels::kNative;
   const training::DitModule module(config, parameters, kernels);
-  const training::Losses losses =
-      training::make_objective(config.objective)->losses(module, batch);
+  const training::Losses losses = training::make_objective(config.objective)->losses(module, batch);
   losses.total().backward();
 
   const torch::NoGradGuard no_grad;

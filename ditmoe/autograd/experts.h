@@ -15,8 +15,8 @@ struct SwigluWeights {
   at::Tensor down_DF;
 };
 
-// Applies expert e to the rows that belong to it: the first counts_E[0] rows of x_SD are expert 0's,
-// the next counts_E[1] expert 1's. An expert without rows gets a gradient of zero.
+// Applies expert e to the rows that belong to it: the first counts_E[0] rows of x_SD are expert
+// 0's, the next counts_E[1] expert 1's. An expert without rows gets a gradient of zero.
 //   x_SD      [S, D] rows sorted by expert
 //   counts_E  [E] i64 on the CPU, summing to S
 //   experts   E of equal shape

@@ -12,8 +12,8 @@ at::Tensor unsort(const at::Tensor& rows_SD, const at::Tensor& inverse_S, int64_
   return rows_SD.index_select(0, inverse_S).view({-1, top_k, rows_SD.size(1)});
 }
 
-// The gradient of a gather is a scatter-add, slow and unordered in general; a permutation's is again
-// a gather, which is why these two are not left to ATen.
+// The gradient of a gather is a scatter-add, slow and unordered in general; a permutation's is
+// again a gather, which is why these two are not left to ATen.
 struct GatherTokens : torch::autograd::Function<GatherTokens> {
   static at::Tensor forward(AutogradContext* context,
                             const at::Tensor& x_ND,
@@ -49,8 +49,7 @@ struct CombineTokens : torch::autograd::Function<CombineTokens> {
     const at::Tensor& order_S = saved[2];
     const at::Tensor& inverse_S = saved[3];
     const int64_t top_k = weight_NK.size(1);
-    const at::Tensor diff_sorted_SD =
-        diff_outputs[0].index_select(0, order_S.div(top_k, "floor"));
+    const at::Tensor diff_sorted_SD = diff_outputs[0].index_select(0, order_S.div(top_k, "floor"));
     const at::Tensor weight_S1 = weight_NK.reshape({-1, 1}).index_select(0, order_S);
     const at::Tensor diff_weight_NK =
         (diff_sorted_SD * rows_SD).sum(1).index_select(0, inverse_S).view_as(weight_NK);

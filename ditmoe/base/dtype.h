@@ -36,42 +36,52 @@ BFloat16 to_bfloat16(float value);
 
 template <typename T>
 struct DTypeOf;
+
 template <>
 struct DTypeOf<double> {
   static constexpr DType value = DType::kF64;
 };
+
 template <>
 struct DTypeOf<float> {
   static constexpr DType value = DType::kF32;
 };
+
 template <>
 struct DTypeOf<Half> {
   static constexpr DType value = DType::kF16;
 };
+
 template <>
 struct DTypeOf<BFloat16> {
   static constexpr DType value = DType::kBF16;
 };
+
 template <>
 struct DTypeOf<int64_t> {
   static constexpr DType value = DType::kI64;
 };
+
 template <>
 struct DTypeOf<int32_t> {
   static constexpr DType value = DType::kI32;
 };
+
 template <>
 struct DTypeOf<int16_t> {
   static constexpr DType value = DType::kI16;
 };
+
 template <>
 struct DTypeOf<int8_t> {
   static constexpr DType value = DType::kI8;
 };
+
 template <>
 struct DTypeOf<uint8_t> {
   static constexpr DType value = DType::kU8;
 };
+
 template <>
 struct DTypeOf<bool> {
   static constexpr DType value = DType::kBool;

@@ -20,16 +20,15 @@ float unit(uint32_t bits) { return static_cast<float>(bits >> 8) * kUnit24; }
 std::array<float, 2> box_muller(uint32_t first, uint32_t second) {
   const double radius = std::sqrt(-2.0 * std::log(1.0 - static_cast<double>(unit(first))));
   const double angle = 2.0 * std::numbers::pi * static_cast<double>(unit(second));
-  return {static_cast<float>(radius * std::cos(angle)), static_cast<float>(radius * std::sin(angle))};
+  return {static_cast<float>(radius * std::cos(angle)),
+          static_cast<float>(radius * std::sin(angle))};
 }
 
 }  // namespace
 
 std::array<uint32_t, 4> philox_block(const RandomKey& key, uint32_t block) {
-  std::array<uint32_t, 4> counter = {block,
-                                     key.stream,
-                                     static_cast<uint32_t>(key.index),
-                                     static_cast<uint32_t>(key.index >> 32)};
+  std::array<uint32_t, 4> counter = {
+      block, key.stream, static_cast<uint32_t>(key.index), static_cast<uint32_t>(key.index >> 32)};
   auto key0 = static_cast<uint32_t>(key.seed);
   auto key1 = static_cast<uint32_t>(key.seed >> 32);
   for (int round = 0; round < 10; ++round) {

@@ -44,6 +44,7 @@ struct LabelledImages {
   base::Tensor images_NHWC;
   std::vector<int32_t> labels;
 };
+
 LabelledImages read_fashion_mnist(const std::string& folder, Split split);
 
 // Class names in the order of the labels.

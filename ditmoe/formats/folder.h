@@ -4,8 +4,8 @@
 
 namespace ditmoe::formats {
 
-// Gives a finished folder its final name so that it survives a power cut: syncs it, renames it, syncs
-// the folder it stands in. to must not exist. Throws failure naming the path.
+// Gives a finished folder its final name so that it survives a power cut: syncs it, renames it,
+// syncs the folder it stands in. to must not exist. Throws failure naming the path.
 void rename_folder(const std::string& from, const std::string& to);
 
 // Holds a folder for one process: another that tries gets bad_input naming the folder. Released on

@@ -15,8 +15,8 @@ struct Coefficients {
   float keep;  // 1 - lr·weight_decay
   float beta1, one_minus_beta1;
   float beta2, one_minus_beta2;
-  float step;            // lr / (1 - β1ⁿ)
-  float inverse_root;    // 1 / √(1 - β2ⁿ)
+  float step;          // lr / (1 - β1ⁿ)
+  float inverse_root;  // 1 / √(1 - β2ⁿ)
   float epsilon;
   float gradient_scale;
   float ema_decay, one_minus_ema_decay;
@@ -33,8 +33,7 @@ void update_range(const Coefficients& c,
     const float g = c.gradient_scale * gradient[i];
     const float m = c.beta1 * first[i] + c.one_minus_beta1 * g;
     const float v = c.beta2 * second[i] + c.one_minus_beta2 * g * g;
-    const float w =
-        c.keep * value[i] - c.step * m / (std::sqrt(v) * c.inverse_root + c.epsilon);
+    const float w = c.keep * value[i] - c.step * m / (std::sqrt(v) * c.inverse_root + c.epsilon);
     first[i] = m;
     second[i] = v;
     value[i] = w;

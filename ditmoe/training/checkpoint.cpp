@@ -112,9 +112,10 @@ void read_flat(const formats::SafetensorsFile& file,
 void restore(const fs::path& folder, const Recipe& recipe, TrainState& state) {
   const std::string model_path = (folder / "model.safetensors").string();
   if (networks::ModelFile::open(model_path).config() != recipe.model) {
-    base::bad_input("{}: expected the architecture of the recipe, found another; "
-                    "resume with the recipe it was made with",
-                    model_path);
+    base::bad_input(
+        "{}: expected the architecture of the recipe, found another; "
+        "resume with the recipe it was made with",
+        model_path);
   }
   const auto open = [&](const char* file) {
     return formats::SafetensorsFile::open((folder / file).string());
@@ -188,8 +189,7 @@ void export_model(const std::string& path,
                   const Recipe& recipe,
                   const std::vector<std::string>& class_names,
                   const TrainState& state) {
-  const base::DType dtype =
-      recipe.export_dtype == "bf16" ? base::DType::kBF16 : base::DType::kF32;
+  const base::DType dtype = recipe.export_dtype == "bf16" ? base::DType::kBF16 : base::DType::kF32;
   save_weights(path, recipe, class_names, state.parameters, state.ema, dtype);
 }
 

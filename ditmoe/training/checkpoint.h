@@ -10,8 +10,8 @@
 
 namespace ditmoe::training {
 
-// Everything that changes during a run. Random numbers are keyed by step and sample, so the number of
-// steps done stands for all of their state.
+// Everything that changes during a run. Random numbers are keyed by step and sample, so the number
+// of steps done stands for all of their state.
 struct TrainState {
   ParameterSet parameters;
   at::Tensor ema;

@@ -46,8 +46,8 @@ struct Routing {
 Routing route(const at::Tensor& logits_NE, int64_t top_k) {
   Routing routing;
   routing.probabilities_NE = at::softmax(logits_NE, -1);
-  const auto sorted = at::sort(
-      routing.probabilities_NE.detach(), /*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  const auto sorted =
+      at::sort(routing.probabilities_NE.detach(), /*stable=*/true, /*dim=*/-1, /*descending=*/true);
   const at::Tensor best_NK = std::get<1>(sorted).narrow(1, 0, top_k);
   routing.index_NK = std::get<0>(at::sort(best_NK, -1)).contiguous();
   routing.weight_NK = routing.probabilities_NE.gather(1, routing.index_NK);
@@ -70,8 +70,7 @@ at::Tensor balance_loss(const at::Tensor& probabilities_NE,
                         networks::BalancePool pool) {
   const int64_t experts = probabilities_NE.size(1);
   const int64_t pools = pool == networks::BalancePool::kSequence ? batch : 1;
-  const at::Tensor chosen_NE =
-      at::zeros_like(probabilities_NE.detach()).scatter_(1, index_NK, 1.0);
+  const at::Tensor chosen_NE = at::zeros_like(probabilities_NE.detach()).scatter_(1, index_NK, 1.0);
   const double scale = static_cast<double>(experts) / static_cast<double>(index_NK.size(1));
   const at::Tensor fraction_PE = chosen_NE.view({pools, -1, experts}).mean(1) * scale;
   const at::Tensor mean_PE = probabilities_NE.view({pools, -1, experts}).mean(1);
@@ -179,8 +178,7 @@ at::Tensor DitModule::moe(const at::Tensor& x_ND, const Block& block, DitOutput&
   const at::Tensor rows_SD = autograd::gather_tokens(x_ND, dispatch, kernels_);
   const at::Tensor expert_SD =
       autograd::grouped_swiglu(rows_SD, dispatch.counts_E, block.experts, kernels_);
-  at::Tensor out_ND =
-      autograd::combine_tokens(expert_SD, routing.weight_NK, dispatch, kernels_);
+  at::Tensor out_ND = autograd::combine_tokens(expert_SD, routing.weight_NK, dispatch, kernels_);
   if (!block.dense.empty()) out_ND = out_ND + autograd::swiglu(x_ND, block.dense[0], kernels_);
 
   result.balance_losses.push_back(balance_loss(routing.probabilities_NE,

@@ -15,15 +15,16 @@ using autograd::Kernels;
 
 // What one forward yields besides the prediction.
 struct DitOutput {
-  at::Tensor out;                           // [B, output_channels, H, W]
-  std::vector<at::Tensor> balance_losses;   // one scalar per MoE block, factor included
-  std::vector<at::Tensor> expert_counts_E;  // i64, how many choices fell on each expert, per MoE block
+  at::Tensor out;                          // [B, output_channels, H, W]
+  std::vector<at::Tensor> balance_losses;  // one scalar per MoE block, factor included
+  std::vector<at::Tensor>
+      expert_counts_E;  // i64, how many choices fell on each expert, per MoE block
   std::vector<at::Tensor> route_index_NK;   // i64, sorted by expert index, per MoE block
   std::vector<at::Tensor> route_weight_NK;  // f32 beside it
 };
 
-// DiT-MoE, DiT and the dense SwiGLU control as a differentiable function of a ParameterSet: the same
-// function as networks::DitExecutor, written for autograd. Single device; parallelism, EMA and
+// DiT-MoE, DiT and the dense SwiGLU control as a differentiable function of a ParameterSet: the
+// same function as networks::DitExecutor, written for autograd. Single device; parallelism, EMA and
 // accumulation are applied from outside.
 //
 // Shape suffixes: B batch, T tokens, N = B·T, D width, H heads, E experts, K top-k, S = N·K.
@@ -77,8 +78,8 @@ class DitModule {
 at::Tensor timestep_embedding(const at::Tensor& t_N);
 
 // Balance loss of one MoE block, factor included: factor·Σ_i f_i·P_i with
-// f_i = E/(K·T)·#{choices of i}, P_i = mean probability, pooled over one image's tokens (then averaged
-// over images) or over the batch.
+// f_i = E/(K·T)·#{choices of i}, P_i = mean probability, pooled over one image's tokens (then
+// averaged over images) or over the batch.
 //   probabilities_NE  softmax of the router, differentiable
 //   index_NK          chosen experts
 at::Tensor balance_loss(const at::Tensor& probabilities_NE,

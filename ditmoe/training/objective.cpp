@@ -37,8 +37,7 @@ at::Tensor discretised_log_likelihood(const at::Tensor& x,
   const at::Tensor log_above = at::log(cdf_above.clamp_min(kFloor));
   const at::Tensor log_one_minus_below = at::log((1.0 - cdf_below).clamp_min(kFloor));
   const at::Tensor log_between = at::log((cdf_above - cdf_below).clamp_min(kFloor));
-  return at::where(
-      x < -0.999, log_above, at::where(x > 0.999, log_one_minus_below, log_between));
+  return at::where(x < -0.999, log_above, at::where(x > 0.999, log_one_minus_below, log_between));
 }
 
 }  // namespace
@@ -101,8 +100,7 @@ at::Tensor DdpmObjective::variational_bound(const TrainingBatch& batch,
   return at::where(batch.t == 0.0, decoder, kl) / std::numbers::ln2;
 }
 
-at::Tensor RectifiedFlowObjective::draw_times(const at::Tensor&,
-                                              const at::Tensor& normal_B) const {
+at::Tensor RectifiedFlowObjective::draw_times(const at::Tensor&, const at::Tensor& normal_B) const {
   return at::sigmoid(normal_B);
 }
 

@@ -11,8 +11,8 @@
 
 namespace ditmoe::training {
 
-// The trainable tensors of a network, by canonical name, as views of one flat buffer; their gradients
-// as views of another. Optimiser, clipping and EMA then work on two long vectors.
+// The trainable tensors of a network, by canonical name, as views of one flat buffer; their
+// gradients as views of another. Optimiser, clipping and EMA then work on two long vectors.
 class ParameterSet {
  public:
   // Zeros. Every tensor of tensor_specs(config) but pos_embed, which is fixed.
@@ -34,8 +34,8 @@ class ParameterSet {
   // The fixed position embedding [T, D]: part of a file, not trained.
   const at::Tensor& pos_embed() const { return pos_embed_; }
 
-  // A buffer laid out as values() (weights, EMA, moments, gradients) as named tensors in file order,
-  // pos_embed first where asked for. The views live as long as the buffer.
+  // A buffer laid out as values() (weights, EMA, moments, gradients) as named tensors in file
+  // order, pos_embed first where asked for. The views live as long as the buffer.
   formats::NamedTensors named(const at::Tensor& flat, bool with_pos_embed) const;
 
  private:
@@ -46,8 +46,8 @@ class ParameterSet {
   at::Tensor pos_embed_;
 };
 
-// The reference's initialisation, drawn from Philox: linear layers and the flattened patch embedding
-// Xavier-uniform with zero bias, label table and timestep MLP N(0, 0.02), router
+// The reference's initialisation, drawn from Philox: linear layers and the flattened patch
+// embedding Xavier-uniform with zero bias, label table and timestep MLP N(0, 0.02), router
 // Kaiming-uniform(a = √5), qk-norm identity, every adaLN and the final layer zero.
 void initialise(ParameterSet& parameters, uint64_t seed);
 

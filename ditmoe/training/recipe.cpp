@@ -94,7 +94,8 @@ void expect(const formats::TomlDocument& document,
             const std::string& key,
             const std::string& expected,
             double found) {
-  if (!condition) base::bad_input("{}: expected {}, found {}", document.where(key), expected, found);
+  if (!condition)
+    base::bad_input("{}: expected {}, found {}", document.where(key), expected, found);
 }
 
 void check_ranges(const formats::TomlDocument& document, const Recipe& recipe) {

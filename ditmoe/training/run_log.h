@@ -23,7 +23,8 @@ struct LogLine {
 // The run's history, once as JSON lines (log.jsonl) and once as a table (log.csv).
 class RunLog {
  public:
-  // Continues the files in run_folder, dropping lines of steps after steps_done: they will come again.
+  // Continues the files in run_folder, dropping lines of steps after steps_done: they will come
+  // again.
   RunLog(const std::string& run_folder, int64_t steps_done);
 
   void append(const LogLine& line);

@@ -4,10 +4,10 @@
 
 namespace ditmoe::training {
 
-// While alive, SIGTERM and SIGINT ask for an orderly stop instead of ending the process; once one was
-// seen, the next ends it at once. They are blocked in the thread that makes this and in those started
-// later, so that nothing interrupts the arithmetic; a library's idle thread may take them instead.
-// One at a time, made before the threads that compute.
+// While alive, SIGTERM and SIGINT ask for an orderly stop instead of ending the process; once one
+// was seen, the next ends it at once. They are blocked in the thread that makes this and in those
+// started later, so that nothing interrupts the arithmetic; a library's idle thread may take them
+// instead. One at a time, made before the threads that compute.
 class StopSignal {
  public:
   StopSignal();

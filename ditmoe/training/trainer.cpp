@@ -163,9 +163,10 @@ class Trainer {
     }
     const auto norm = gradients.norm().item<double>();
     if (!std::isfinite(norm)) {
-      base::failure("step {}: the gradient is not finite; the weights were left as they were, "
-                    "the last checkpoint is good",
-                    state_.steps_done + 1);
+      base::failure(
+          "step {}: the gradient is not finite; the weights were left as they were, "
+          "the last checkpoint is good",
+          state_.steps_done + 1);
     }
     const bool clip = recipe_.clip_norm > 0.0 && norm > recipe_.clip_norm;
     adamw_step(recipe_.adamw,
@@ -180,9 +181,7 @@ class Trainer {
     accumulated_.add_step(norm, recipe_.batch_size);
   }
 
-  void checkpoint() {
-    save_checkpoint(options_.out, recipe_, dataset_->class_names(), state_);
-  }
+  void checkpoint() { save_checkpoint(options_.out, recipe_, dataset_->class_names(), state_); }
 
   // A grid of the EMA's samples, a row for each class; the same noise every time.
   void draw_samples() const {
@@ -211,9 +210,8 @@ class Trainer {
 
   void finish() const {
     if (state_.steps_done < recipe_.steps) {
-      base::log_info("{}: stopped after step {}; continue with --resume",
-                     options_.out,
-                     state_.steps_done);
+      base::log_info(
+          "{}: stopped after step {}; continue with --resume", options_.out, state_.steps_done);
       return;
     }
     const std::string path = options_.out + "/model.safetensors";

@@ -18,8 +18,8 @@ struct TrainOptions {
 //   checkpoints/step-N/   see checkpoint.h        samples/step-N.png   EMA samples, fixed seeds
 //   log.jsonl, log.csv    see run_log.h           model.safetensors    EMA, at the last step
 // At a fixed thread count a resumed run is bit-identical to an undisturbed one.
-// Throws bad_input for a folder that is in use or holds a run and resume is off; failure for a loss or
-// gradient that is not finite, before it reaches the weights.
+// Throws bad_input for a folder that is in use or holds a run and resume is off; failure for a loss
+// or gradient that is not finite, before it reaches the weights.
 void train(const Recipe& recipe, const TrainOptions& options);
 
 }  // namespace ditmoe::training

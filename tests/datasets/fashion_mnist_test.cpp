@@ -1,9 +1,9 @@
 #include <filesystem>
-#include <string>
-
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
+#include <string>
 #include <unistd.h>
+
+#include <gtest/gtest.h>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/data/dataset.h"
@@ -27,8 +27,8 @@ class FashionMnistTest : public ::testing::Test {
 
   // Two images of 2x2, and these labels.
   void write(const std::string& labels) const {
-    const std::string images("\0\0\x08\x03\0\0\0\x02\0\0\0\x02\0\0\0\x02\0\x7F\xFF\x40\x01\x02\x03\x04",
-                             24);
+    const std::string images(
+        "\0\0\x08\x03\0\0\0\x02\0\0\0\x02\0\0\0\x02\0\x7F\xFF\x40\x01\x02\x03\x04", 24);
     const std::string heading("\0\0\x08\x01\0\0\0", 7);
     formats::write_text((folder_ / "train-images-idx3-ubyte.gz").string(), images);
     formats::write_text((folder_ / "train-labels-idx1-ubyte.gz").string(),

@@ -2,9 +2,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/checksum.h"

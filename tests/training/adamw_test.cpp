@@ -14,8 +14,8 @@ TEST(AdamwTest, FollowsTorchAdamwForTenSteps) {
   at::Tensor ema = values.clone();
   AdamwState state = make_adamw_state(values);
   at::Tensor reference = values.clone().requires_grad_(true);
-  torch::optim::AdamW optimiser(
-      {reference}, torch::optim::AdamWOptions(1e-2).eps(1e-8).weight_decay(0.1));
+  torch::optim::AdamW optimiser({reference},
+                                torch::optim::AdamWOptions(1e-2).eps(1e-8).weight_decay(0.1));
   for (uint64_t step = 0; step < 10; ++step) {
     const at::Tensor gradient = random_tensor({1000}, 10 + step);
     reference.mutable_grad() = gradient;

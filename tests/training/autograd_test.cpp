@@ -6,6 +6,7 @@
 #include "ditmoe/autograd/experts.h"
 #include "ditmoe/autograd/linear.h"
 #include "ditmoe/autograd/permute.h"
+
 #include "tests/training/torch_support.h"
 
 namespace ditmoe::autograd {
@@ -132,8 +133,7 @@ TEST(DispatchTest, SortsByExpertAndKeepsOrderWithin) {
   const Dispatch dispatch = make_dispatch(index_NK, 4);
   EXPECT_TRUE(dispatch.order_S.equal(at::tensor({1, 2, 4, 0, 3, 5}, at::kLong)));
   EXPECT_TRUE(dispatch.counts_E.equal(at::tensor({2, 1, 3, 0}, at::kLong)));
-  EXPECT_TRUE(dispatch.order_S.index_select(0, dispatch.inverse_S)
-                  .equal(at::arange(6, at::kLong)));
+  EXPECT_TRUE(dispatch.order_S.index_select(0, dispatch.inverse_S).equal(at::arange(6, at::kLong)));
 }
 
 TEST(DispatchTest, GatherAndCombineAgreeWithAtenAndFiniteDifferences) {

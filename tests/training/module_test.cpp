@@ -1,8 +1,8 @@
-#include "ditmoe/training/dit_module.h"
-
 #include <vector>
 
+#include "ditmoe/training/dit_module.h"
 #include "ditmoe/training/random_streams.h"
+
 #include "tests/training/torch_support.h"
 
 namespace ditmoe::training {
@@ -51,9 +51,9 @@ TEST(DitModuleTest, NativeKernelsAgreeWithAtenInForwardAndGradients) {
       ParameterSet parameters(config);
       randomise(parameters, 3);
       outputs.push_back(predict(config, parameters, kernels));
-      const Losses losses = make_objective(config.objective)
-                                ->losses(DitModule(config, parameters, kernels),
-                                         random_batch(config, 3, 5));
+      const Losses losses =
+          make_objective(config.objective)
+              ->losses(DitModule(config, parameters, kernels), random_batch(config, 3, 5));
       losses.total().backward();
       gradients.push_back(parameters.gradients().clone());
     }
@@ -162,7 +162,9 @@ TEST(InitialiseTest, FollowsTheReference) {
   initialise(parameters, 7);
   const torch::NoGradGuard no_grad;
   const auto deviation = [&](const char* name) { return parameters[name].std().item<double>(); };
-  const auto largest = [&](const char* name) { return parameters[name].abs().max().item<double>(); };
+  const auto largest = [&](const char* name) {
+    return parameters[name].abs().max().item<double>();
+  };
   EXPECT_EQ(largest("blocks.0.adaLN_modulation.1.weight"), 0.0);
   EXPECT_EQ(largest("final_layer.linear.weight"), 0.0);
   EXPECT_EQ(largest("blocks.0.attn.qkv.bias"), 0.0);

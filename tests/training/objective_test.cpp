@@ -21,8 +21,8 @@ TEST(BalanceLossTest, IsTheFactorWhereLoadAndProbabilitiesAreEven) {
 
 TEST(BalanceLossTest, PoolsDifferWhereImagesDiffer) {
   // Each image sends all its tokens to one expert, but not to the same.
-  const at::Tensor probabilities = at::tensor({1.0F, 0.0F, 1.0F, 0.0F, 0.0F, 1.0F, 0.0F, 1.0F})
-                                       .view({4, 2});
+  const at::Tensor probabilities =
+      at::tensor({1.0F, 0.0F, 1.0F, 0.0F, 0.0F, 1.0F, 0.0F, 1.0F}).view({4, 2});
   const at::Tensor index = at::tensor({0, 0, 1, 1}, at::kLong).view({4, 1});
   const auto loss = [&](BalancePool pool) {
     return balance_loss(probabilities, index, 2, 1.0, pool).item<double>();
@@ -63,9 +63,9 @@ TEST(ObjectiveTest, BoundLeavesTheMeanAlone) {
   config.balance_factor = 0.0;
   ParameterSet parameters(config);
   tests::randomise(parameters, 3);
-  const Losses losses =
-      make_objective(config.objective)
-          ->losses(DitModule(config, parameters, Kernels::kNative), tests::random_batch(config, 3, 5));
+  const Losses losses = make_objective(config.objective)
+                            ->losses(DitModule(config, parameters, Kernels::kNative),
+                                     tests::random_batch(config, 3, 5));
   losses.vb_B.sum().backward();
   const at::Tensor bias_grad = parameters["final_layer.linear.bias"].grad();
   // Output channels alternate: of each patch position one mean, one variance.

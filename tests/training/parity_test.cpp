@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
-
 #include <sys/wait.h>
 
 #include "ditmoe/base/thread_pool.h"
@@ -12,6 +11,7 @@
 #include "ditmoe/networks/dit_executor.h"
 #include "ditmoe/networks/model_file.h"
 #include "ditmoe/training/adamw.h"
+
 #include "tests/training/torch_support.h"
 
 namespace ditmoe::training {
@@ -109,7 +109,8 @@ TEST_P(ReferenceTest, DdpmLossesGradientsAndUpdate) {
   EXPECT_LT(relative_error(losses.mse_B, arrays["mse"]), 1e-4);
   EXPECT_LT(relative_error(losses.vb_B, arrays["vb"]), 1e-4);
   EXPECT_LT(relative_error(losses.per_image_B, arrays["loss"]), 1e-4);
-  EXPECT_LT(relative_error(at::stack(losses.network.balance_losses), arrays["aux_per_layer"]), 1e-4);
+  EXPECT_LT(relative_error(at::stack(losses.network.balance_losses), arrays["aux_per_layer"]),
+            1e-4);
   losses.total().backward();
   expect_gradients(arrays, file, parameters);
 
@@ -133,7 +134,8 @@ TEST_P(ReferenceTest, DdpmLossesGradientsAndUpdate) {
     };
     EXPECT_LT(worst(parameters[spec.name], step["after/" + name]), 1e-5) << name;
     const int64_t size = parameters[spec.name].numel();
-    EXPECT_LT(worst(ema.narrow(0, offset, size).view(spec.shape), step["ema/" + name]), 1e-5) << name;
+    EXPECT_LT(worst(ema.narrow(0, offset, size).view(spec.shape), step["ema/" + name]), 1e-5)
+        << name;
     offset += size;
     compared += certain.sum().item<int64_t>();
   }
@@ -152,24 +154,24 @@ TEST_P(ReferenceTest, RectifiedFlowLossesAndGradients) {
   const Losses losses = make_objective(networks::Objective::kRectifiedFlow)
                             ->losses(DitModule(config, parameters, kernels()), batch_of(arrays));
   EXPECT_LT(relative_error(losses.per_image_B, arrays["loss_per_image"]), 1e-4);
-  EXPECT_LT(relative_error(at::stack(losses.network.balance_losses), arrays["aux_per_layer"]), 1e-4);
+  EXPECT_LT(relative_error(at::stack(losses.network.balance_losses), arrays["aux_per_layer"]),
+            1e-4);
   losses.total().backward();
   expect_gradients(arrays, file, parameters);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Networks,
-    ReferenceTest,
-    ::testing::Combine(::testing::Values(Reference{"moe_plain", 4},
-                                         Reference{"moe_qknorm", 2},
-                                         Reference{"dense_dit", 4}),
-                       ::testing::Values(Kernels::kNative, Kernels::kAten)),
-    [](const auto& info) {
-      const Kernels kernels = std::get<1>(info.param);
-      return fmt::format("{}_{}",
-                         std::get<0>(info.param).folder,
-                         kernels == Kernels::kNative ? "native" : "aten");
-    });
+INSTANTIATE_TEST_SUITE_P(Networks,
+                         ReferenceTest,
+                         ::testing::Combine(::testing::Values(Reference{"moe_plain", 4},
+                                                              Reference{"moe_qknorm", 2},
+                                                              Reference{"dense_dit", 4}),
+                                            ::testing::Values(Kernels::kNative, Kernels::kAten)),
+                         [](const auto& info) {
+                           const Kernels kernels = std::get<1>(info.param);
+                           return fmt::format("{}_{}",
+                                              std::get<0>(info.param).folder,
+                                              kernels == Kernels::kNative ? "native" : "aten");
+                         });
 
 // A file in a temporary folder of this process, removed at the end.
 class TemporaryFolder {

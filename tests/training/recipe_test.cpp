@@ -1,9 +1,9 @@
 #include "ditmoe/training/recipe.h"
 
 #include <filesystem>
+#include <gmock/gmock.h>
 #include <string>
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "ditmoe/base/error.h"

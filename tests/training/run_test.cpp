@@ -1,10 +1,7 @@
 // Runs of the trainer from outside: resumed ones equal undisturbed ones, and failures lose nothing.
 
-#include "ditmoe/training/trainer.h"
-
 #include <filesystem>
 #include <fstream>
-
 #include <gmock/gmock.h>
 
 #include "ditmoe/base/error.h"
@@ -12,6 +9,8 @@
 #include "ditmoe/formats/file.h"
 #include "ditmoe/formats/folder.h"
 #include "ditmoe/training/checkpoint.h"
+#include "ditmoe/training/trainer.h"
+
 #include "tests/training/torch_support.h"
 
 namespace ditmoe::training {
@@ -33,7 +32,8 @@ void write_dataset(const fs::path& folder) {
   append_u32_be(labels, 40);
   for (uint32_t i = 0; i < 40; ++i) {
     labels += static_cast<char>(i % 10);
-    for (uint32_t pixel = 0; pixel < 64; ++pixel) images += static_cast<char>((pixel * (i + 3)) % 251);
+    for (uint32_t pixel = 0; pixel < 64; ++pixel)
+      images += static_cast<char>((pixel * (i + 3)) % 251);
   }
   for (const char* split : {"train", "t10k"}) {
     formats::write_text((folder / fmt::format("{}-images-idx3-ubyte.gz", split)).string(), images);
@@ -113,7 +113,7 @@ TEST_F(TrainerTest, LogHasEachLineOnceAfterResuming) {
   Recipe first_part = recipe_;
   first_part.steps = 6;
   train(first_part, {folder("run")});
-  fs::remove_all(folder("run") + "/checkpoints/step-00000006");  // as if killed before it
+  fs::remove_all(folder("run") + "/checkpoints/step-00000006");         // as if killed before it
   std::ofstream(folder("run") + "/log.csv", std::ios::app) << "8,0.5";  // a line cut short
   train(recipe_, {folder("run"), /*resume=*/true});
   std::ifstream log(folder("run") + "/log.csv");
