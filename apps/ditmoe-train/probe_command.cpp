@@ -85,6 +85,11 @@ class ProbeOutput {
 void check_batch(const training::TrainingBatch& batch,
                  const networks::DitConfig& config,
                  const std::string& path) {
+  if (batch.x_start.dim() != 4) {
+    base::bad_input("{}: array x_start: expected [N, C, H, W], found {}",
+                    path,
+                    base::to_string(batch.x_start.sizes().vec()));
+  }
   const base::Shape expected = {
       batch.x_start.size(0), config.channels, config.image_size, config.image_size};
   for (const auto& [name, tensor] :
@@ -109,6 +114,13 @@ void check_batch(const training::TrainingBatch& batch,
   if (batch.y.numel() > 0 &&
       (batch.y.min().item<int64_t>() < 0 || batch.y.max().item<int64_t>() > config.num_classes)) {
     base::bad_input("{}: array y: expected labels 0 to {}", path, config.num_classes);
+  }
+  const bool steps = config.objective == networks::Objective::kDdpm;
+  const double last = steps ? 999.0 : 1.0;
+  const at::Tensor good = (batch.t >= 0.0) & (batch.t <= last) &
+                          (steps ? batch.t == batch.t.floor() : batch.t == batch.t);
+  if (!good.all().item<bool>()) {
+    base::bad_input("{}: array t: expected {}", path, steps ? "whole steps 0 to 999" : "0 to 1");
   }
 }
 

@@ -74,6 +74,7 @@ void add_train(CLI::App& app, TrainerCommands& commands) {
   parser->add_option("--out", arguments->out, "Run folder (default: runs/ and the recipe's name)");
   parser->add_flag("--resume", arguments->resume, "Continue the run in the run folder");
   parser->add_option("--threads", arguments->threads, "Threads; 0 is one per CPU")
+      ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   parser->footer("Example: ditmoe train recipes/smoke.toml --out runs/smoke");
   commands.push_back({parser, [arguments] { run_train(*arguments); }});

@@ -109,6 +109,28 @@ void read_flat(const formats::SafetensorsFile& file,
   }
 }
 
+// What the random numbers and the order of the images depend on, by recipe key.
+base::Json stream_json(const Recipe& recipe) {
+  return {{"train.seed", recipe.seed},
+          {"train.batch_size", recipe.batch_size},
+          {"train.label_dropout", recipe.label_dropout},
+          {"data.kind", recipe.data_kind},
+          {"data.limit", recipe.data_limit}};
+}
+
+// Keys that the checkpoint does not have are taken as equal.
+void check_stream(const base::Json& saved, const Recipe& recipe, const std::string& path) {
+  for (const auto& [key, value] : stream_json(recipe).items()) {
+    if (saved.contains(key) && saved[key] != value) {
+      base::bad_input("{}: the run was made with {} = {}, expected the same to resume, found {}",
+                      path,
+                      key,
+                      saved[key].dump(),
+                      value.dump());
+    }
+  }
+}
+
 void restore(const fs::path& folder, const Recipe& recipe, TrainState& state) {
   const std::string model_path = (folder / "model.safetensors").string();
   if (networks::ModelFile::open(model_path).config() != recipe.model) {
@@ -117,6 +139,9 @@ void restore(const fs::path& folder, const Recipe& recipe, TrainState& state) {
         "resume with the recipe it was made with",
         model_path);
   }
+  const std::string state_path = (folder / "state.json").string();
+  const base::Json json = base::parse_json(formats::read_text(state_path), state_path);
+  check_stream(json.value("stream", base::Json::object()), recipe, state_path);
   const auto open = [&](const char* file) {
     return formats::SafetensorsFile::open((folder / file).string());
   };
@@ -125,8 +150,6 @@ void restore(const fs::path& folder, const Recipe& recipe, TrainState& state) {
   const formats::SafetensorsFile optimiser = open("optimizer.safetensors");
   read_flat(optimiser, "first/", state.parameters, state.optimiser.first);
   read_flat(optimiser, "second/", state.parameters, state.optimiser.second);
-  const std::string state_path = (folder / "state.json").string();
-  const base::Json json = base::parse_json(formats::read_text(state_path), state_path);
   state.steps_done = json.at("steps_done").get<int64_t>();
   state.optimiser.updates = json.at("optimiser_updates").get<int64_t>();
 }
@@ -156,7 +179,8 @@ void save_checkpoint(const std::string& run_folder,
   save_optimiser(path("optimizer.safetensors"), state);
   const base::Json json = {{"steps_done", state.steps_done},
                            {"optimiser_updates", state.optimiser.updates},
-                           {"recipe", recipe.name}};
+                           {"recipe", recipe.name},
+                           {"stream", stream_json(recipe)}};
   formats::write_text(path("state.json"), json.dump(2) + "\n");
   write_manifest(folder);
   formats::rename_folder(folder.string(), final_name.string());
@@ -169,16 +193,34 @@ void save_checkpoint(const std::string& run_folder,
 bool restore_newest_checkpoint(const std::string& run_folder,
                                const Recipe& recipe,
                                TrainState& state) {
-  std::vector<fs::path> all = list_checkpoints(run_folder);
+  const std::vector<fs::path> all = list_checkpoints(run_folder);
   for (auto folder = all.rbegin(); folder != all.rend(); ++folder) {
     const std::string fault = verify(*folder);
     if (fault.empty()) {
       restore(*folder, recipe, state);
       return true;
     }
-    base::log_warning("{}: passed over, {}", folder->string(), fault);
+    const fs::path aside = folder->parent_path() / ("damaged-" + folder->filename().string());
+    base::log_warning("{}: set aside as {}: {}", folder->string(), aside.string(), fault);
+    fs::remove_all(aside);
+    formats::rename_folder(folder->string(), aside.string());
   }
+  if (!all.empty()) base::bad_input("{}: every checkpoint is damaged", run_folder);
   return false;
+}
+
+void remove_leftovers(const std::string& run_folder) {
+  for (const fs::path& folder : {fs::path(run_folder), checkpoints_folder(run_folder)}) {
+    if (!fs::exists(folder)) continue;
+    std::vector<fs::path> leftovers;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if (name.ends_with(".tmp") || name.find(".tmp.") != std::string::npos) {
+        leftovers.push_back(entry.path());
+      }
+    }
+    for (const fs::path& leftover : leftovers) fs::remove_all(leftover);
+  }
 }
 
 bool has_checkpoints(const std::string& run_folder) {

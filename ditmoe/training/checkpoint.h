@@ -27,11 +27,16 @@ void save_checkpoint(const std::string& run_folder,
                      const std::vector<std::string>& class_names,
                      const TrainState& state);
 
-// Restores the newest checkpoint whose manifest verifies, warning of each newer one that does not.
-// False where there is none. Throws bad_input where it belongs to another architecture.
+// Restores the newest checkpoint whose manifest verifies. Newer ones that do not are renamed to
+// damaged-step-N, with a warning. False where there was none at all. Throws bad_input where none
+// verifies, and where it was made with another architecture, seed, batch size or data: the numbers
+// of a run are keyed by those.
 bool restore_newest_checkpoint(const std::string& run_folder,
                                const Recipe& recipe,
                                TrainState& state);
+
+// Removes what a killed process left half-written. Only for the holder of the folder's lock.
+void remove_leftovers(const std::string& run_folder);
 
 // True where the folder holds at least one checkpoint, whole or not.
 bool has_checkpoints(const std::string& run_folder);

@@ -138,6 +138,25 @@ void check_ranges(const formats::TomlDocument& document, const Recipe& recipe) {
   }
 }
 
+// The sampler exists, has that many steps and is for what the network predicts.
+void check_sampler(const formats::TomlDocument& document, const Recipe& recipe) {
+  const bool flow = recipe.model.objective == networks::Objective::kRectifiedFlow;
+  const std::string where = document.where("output.sampler");
+  try {
+    diffusion::make_sampler(recipe.sampling.sampler, recipe.sampling.steps);
+  } catch (const base::Error& error) {
+    base::bad_input("{}: {}", where, error.what());
+  }
+  for (const diffusion::SamplerInfo& info : diffusion::known_samplers()) {
+    if (info.name == recipe.sampling.sampler && info.rectified_flow != flow) {
+      base::bad_input("{}: expected a sampler for objective {}, found \"{}\"",
+                      where,
+                      networks::to_word(recipe.model.objective),
+                      recipe.sampling.sampler);
+    }
+  }
+}
+
 void check_words(const formats::TomlDocument& document, const Recipe& recipe) {
   if (recipe.data_kind != "fashion_mnist") {
     base::bad_input("{}: expected \"fashion_mnist\", found \"{}\"",
@@ -154,7 +173,7 @@ void check_words(const formats::TomlDocument& document, const Recipe& recipe) {
                     document.where("output.cfg_channels"),
                     recipe.sampling.cfg_channels);
   }
-  diffusion::make_sampler(recipe.sampling.sampler, recipe.sampling.steps);
+  check_sampler(document, recipe);
 }
 
 }  // namespace
@@ -189,7 +208,7 @@ Recipe read_recipe(formats::TomlDocument& document) {
   document.finish();
   check_ranges(document, recipe);
   check_words(document, recipe);
-  recipe.model.validate();
+  recipe.model.validate(document.where("model"));
   return recipe;
 }
 

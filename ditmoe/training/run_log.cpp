@@ -1,5 +1,6 @@
 #include "ditmoe/training/run_log.h"
 
+#include <charconv>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -31,13 +32,18 @@ base::Json to_json(const LogLine& line) {
 // The step a line tells of; none for a heading or a line cut short by a crash.
 std::optional<int64_t> step_of_json(const std::string& line) {
   const base::Json json = base::Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("step")) return std::nullopt;
+  if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) {
+    return std::nullopt;
+  }
   return json["step"].get<int64_t>();
 }
 
 std::optional<int64_t> step_of_csv(const std::string& line) {
-  if (line.empty() || line[0] < '0' || line[0] > '9') return std::nullopt;
-  return std::stoll(line);
+  int64_t step = 0;
+  const char* end = line.data() + line.size();
+  const auto [rest, error] = std::from_chars(line.data(), end, step);
+  if (error != std::errc() || rest == end || *rest != ',') return std::nullopt;
+  return step;
 }
 
 // Rewrites the file with a heading and the lines up to steps_done, and opens it for appending.

@@ -8,6 +8,14 @@ namespace {
 // A signal handler can reach nothing but a global.
 volatile std::sig_atomic_t handled = 0;
 
+// Takes all pending signals of the set; true where there was one. Unblocking must not deliver them.
+bool take_pending(const sigset_t& signals) {
+  const timespec no_wait = {};
+  bool any = false;
+  while (sigtimedwait(&signals, nullptr, &no_wait) > 0) any = true;
+  return any;
+}
+
 void note_signal(int signal) {
   handled = 1;
   std::signal(signal, SIG_DFL);
@@ -26,15 +34,15 @@ StopSignal::StopSignal() {
 }
 
 StopSignal::~StopSignal() {
+  take_pending(signals_);
   std::signal(SIGTERM, SIG_DFL);
   std::signal(SIGINT, SIG_DFL);
   pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
 }
 
 bool StopSignal::requested() {
-  const timespec no_wait = {};
-  const bool seen = handled != 0 || sigtimedwait(&signals_, nullptr, &no_wait) > 0;
-  if (seen && !requested_) {
+  const bool pending = take_pending(signals_);
+  if ((pending || handled != 0) && !requested_) {
     requested_ = true;
     std::signal(SIGTERM, SIG_DFL);
     std::signal(SIGINT, SIG_DFL);

@@ -115,8 +115,9 @@ class Trainer {
         note = fmt::format("loss {:.4f}", line.loss);
       }
       progress.update(state_.steps_done * recipe_.batch_size, note);
-      if (is_due(recipe_.checkpoint_every)) checkpoint();
+      // Samples first: a run resumed from the checkpoint would not draw them again.
       if (recipe_.sample_every > 0 && is_due(recipe_.sample_every)) draw_samples();
+      if (is_due(recipe_.checkpoint_every)) checkpoint();
     }
     progress.finish();
     checkpoint();
@@ -240,6 +241,7 @@ void train(const Recipe& recipe, const TrainOptions& options) {
   Trainer trainer(recipe, options);  // reads the data first: nothing is written if that fails
   fs::create_directories(options.out);
   const formats::FolderLock lock(options.out);
+  remove_leftovers(options.out);
   trainer.run(stop);
 }
 

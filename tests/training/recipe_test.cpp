@@ -68,6 +68,8 @@ TEST(RecipeTest, FaultsNameTheKey) {
   EXPECT_THAT(fault("model.heads=3"), HasSubstr("heads"));
   EXPECT_THAT(fault("model.top_k=9"), HasSubstr("top_k"));
   EXPECT_THAT(fault("output.sampler=\"dddim\""), HasSubstr("ddim"));
+  EXPECT_THAT(fault("output.sampler=\"euler\""), HasSubstr("objective ddpm"));
+  EXPECT_THAT(fault("output.sampler_steps=2000"), HasSubstr("output.sampler"));
   EXPECT_THAT(fault("output.export_dtype=\"f8\""), HasSubstr("bf16"));
   EXPECT_THAT(fault("data.kind=\"cifar\""), HasSubstr("fashion_mnist"));
   EXPECT_EQ(fault("train.lr=0.5"), "");

@@ -97,7 +97,7 @@ TEST_F(TrainerTest, ResumedRunIsByteIdentical) {
   }
 }
 
-TEST_F(TrainerTest, DamagedCheckpointIsPassedOver) {
+TEST_F(TrainerTest, DamagedCheckpointIsSetAsideAndMadeAgain) {
   recipe_.steps = 8;
   train(recipe_, {folder("run")});
   const std::string whole = bytes(folder("run") + "/model.safetensors");
@@ -107,6 +107,28 @@ TEST_F(TrainerTest, DamagedCheckpointIsPassedOver) {
   fs::create_directories(folder("run") + "/checkpoints/step-00000099.tmp");
   train(recipe_, {folder("run"), /*resume=*/true});
   EXPECT_EQ(whole, bytes(folder("run") + "/model.safetensors"));
+  const std::string checkpoints = folder("run") + "/checkpoints/";
+  EXPECT_TRUE(fs::exists(checkpoints + "damaged-step-00000008"));
+  EXPECT_FALSE(fs::exists(checkpoints + "step-00000099.tmp"));
+  train(recipe_, {folder("run"), /*resume=*/true});  // from the step-8 that was made again
+}
+
+TEST_F(TrainerTest, DoesNotStartOverWhereEveryCheckpointIsDamaged) {
+  recipe_.steps = 4;
+  train(recipe_, {folder("run")});
+  fs::remove(folder("run") + "/checkpoints/step-00000004/state.json");
+  EXPECT_THAT(fault(recipe_, {folder("run"), true}), HasSubstr("every checkpoint is damaged"));
+}
+
+TEST_F(TrainerTest, RefusesAnotherStreamOnResume) {
+  recipe_.steps = 2;
+  train(recipe_, {folder("run")});
+  Recipe other = recipe_;
+  other.seed = 99;
+  EXPECT_THAT(fault(other, {folder("run"), true}), HasSubstr("train.seed"));
+  other = recipe_;
+  other.batch_size = 4;
+  EXPECT_THAT(fault(other, {folder("run"), true}), HasSubstr("train.batch_size"));
 }
 
 TEST_F(TrainerTest, LogHasEachLineOnceAfterResuming) {
