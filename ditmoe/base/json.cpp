@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/base/quoted.h"
 
 namespace ditmoe::base {
 namespace {
@@ -44,7 +45,7 @@ class DocumentBuilder {
 
   bool key(std::string& key) {
     if (!keys_.back().insert(key).second) {
-      bad_input("{}: expected distinct keys, found {:?} twice", source_, key.substr(0, 100));
+      bad_input("{}: expected distinct keys, found {} twice", source_, base::quoted(key));
     }
     key_ = std::move(key);
     return true;

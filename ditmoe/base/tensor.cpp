@@ -108,7 +108,7 @@ Tensor::Tensor(DType dtype, Shape shape) {
 Tensor Tensor::from(Shape shape, std::span<const float> values) {
   Tensor result(DType::kF32, std::move(shape));
   DITMOE_ASSERT(static_cast<size_t>(result.size()) == values.size());
-  std::memcpy(result.data(), values.data(), values.size_bytes());
+  if (!values.empty()) std::memcpy(result.data(), values.data(), values.size_bytes());
   return result;
 }
 

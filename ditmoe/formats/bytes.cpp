@@ -2,15 +2,11 @@
 
 #include <limits>
 
-#include <fmt/format.h>
+#include "ditmoe/base/quoted.h"
 
 namespace ditmoe::formats {
 
-std::string printable(std::string_view text) {
-  constexpr size_t kLongest = 120;
-  if (text.size() <= kLongest) return fmt::format("{:?}", text);
-  return fmt::format("{:?}... ({} bytes)", text.substr(0, kLongest), text.size());
-}
+std::string printable(std::string_view text) { return base::quoted(text); }
 
 std::optional<uint64_t> tensor_bytes(const base::Shape& shape, base::DType dtype) {
   // Zero dimensions count last, so that [2^62, 2^62, 0] overflows in every order.

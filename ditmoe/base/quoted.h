@@ -1,0 +1,14 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace ditmoe::base {
+
+// Text of a file as a message may show it: in double quotes, on one line, control characters and
+// bytes that are not UTF-8 escaped as \n or \x1b, cut after `longest` bytes with the full length
+// said.
+std::string quoted(std::string_view text, size_t longest = 120);
+
+}  // namespace ditmoe::base
