@@ -120,7 +120,8 @@ base::Json stream_json(const Recipe& recipe) {
 
 // Keys that the checkpoint does not have are taken as equal.
 void check_stream(const base::Json& saved, const Recipe& recipe, const std::string& path) {
-  for (const auto& [key, value] : stream_json(recipe).items()) {
+  const base::Json expected = stream_json(recipe);
+  for (const auto& [key, value] : expected.items()) {
     if (saved.contains(key) && saved[key] != value) {
       base::bad_input("{}: the run was made with {} = {}, expected the same to resume, found {}",
                       path,
