@@ -1,22 +1,12 @@
 #pragma once
 
-#include <functional>
-#include <vector>
-
-#include <CLI/CLI.hpp>
+#include "apps/command_line/program.h"
 
 namespace ditmoe::apps {
 
-// One torch-linked command: its place in the command line and what it does. run throws base::Error.
-struct TrainerCommand {
-  CLI::App* parser;
-  std::function<void()> run;
-};
-
-using TrainerCommands = std::vector<TrainerCommand>;
-
-void add_train(CLI::App& app, TrainerCommands& commands);
-void add_probe(CLI::App& app, TrainerCommands& commands);
+// Each adds its torch-linked command to the command line, in the file of its name.
+void add_train(CLI::App& app, Commands& commands);
+void add_probe(CLI::App& app, Commands& commands);
 
 // Threads of ATen and of the kernels beside it; 0 is one per CPU this process may run on.
 void set_torch_threads(int threads);

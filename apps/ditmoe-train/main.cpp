@@ -1,9 +1,8 @@
 // ditmoe-train: the torch-linked commands. Usually run by ditmoe, which finds it beside itself.
 
-#include <cstdio>
-#include <exception>
 #include <malloc.h>
 #include <string>
+#include <utility>
 
 #include <c10/util/Exception.h>
 
@@ -23,30 +22,14 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, -1);
 }
 
-int report(const std::string& message, int exit_code) {
-  std::fprintf(stderr, "ditmoe: %s\n", message.c_str());
-  return exit_code;
-}
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
-int run(int argc, char** argv) {
-  CLI::App app("The training commands of ditmoe");
-  app.require_subcommand(1);
-  apps::TrainerCommands commands;
-  apps::add_train(app, commands);
-  apps::add_probe(app, commands);
+// torch's errors carry a backtrace; their first line says what happened.
+void run_and_shorten_errors(const std::function<void()>& command) {
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    return report(first_line(error.what()), 2);
+    command();
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    base::failure("{}", text.substr(0, text.find('\n')));
   }
-  for (const apps::TrainerCommand& command : commands) {
-    if (command.parser->parsed()) command.run();
-  }
-  return 0;
 }
 
 }  // namespace
@@ -54,13 +37,13 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   keep_freed_memory();
   base::start_logging(base::LogLevel::kNormal);
-  try {
-    return run(argc, argv);
-  } catch (const base::Error& error) {
-    return report(error.what(), error.kind() == base::ErrorKind::kBadInput ? 2 : 1);
-  } catch (const c10::Error& error) {
-    return report(first_line(error.what_without_backtrace()), 1);
-  } catch (const std::exception& error) {
-    return report(error.what(), 1);
+  CLI::App app("The training commands of ditmoe");
+  apps::set_up(app);
+  apps::Commands commands;
+  apps::add_train(app, commands);
+  apps::add_probe(app, commands);
+  for (apps::Command& command : commands) {
+    command.run = [run = std::move(command.run)] { run_and_shorten_errors(run); };
   }
+  return apps::run_program(app, commands, argc, argv);
 }

@@ -8,25 +8,26 @@
 #include <torch/torch.h>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/formats/file.h"
 #include "ditmoe/formats/npz.h"
 #include "ditmoe/networks/model_file.h"
 #include "ditmoe/training/adamw.h"
 #include "ditmoe/training/objective.h"
 
+#include "apps/command_line/options.h"
 #include "apps/ditmoe-train/commands.h"
 
 namespace ditmoe::apps {
 namespace {
 
 struct ProbeArguments {
-  std::string model;
-  std::string in;
-  std::string out;
+  ProbeFiles files;
   std::string objective = "ddpm";
   double balance = 0.01;
   bool step = false;
   std::string kernels = "native";
-  networks::ModelOverrides overrides;
+  OverrideOptions overrides;
+  CommonOptions common;
 };
 
 // The probe's update: the paper's optimiser, as the reference arrays were made.
@@ -124,23 +125,37 @@ void check_batch(const training::TrainingBatch& batch,
   }
 }
 
+autograd::Kernels kernels_from(const std::string& word) {
+  if (word != "native" && word != "aten") {
+    base::bad_input("--kernels: expected native or aten, found '{}'", word);
+  }
+  return word == "aten" ? autograd::Kernels::kAten : autograd::Kernels::kNative;
+}
+
 void probe_loss(const ProbeArguments& arguments) {
-  const auto model = networks::ModelFile::open(arguments.model, arguments.overrides);
+  arguments.common.start_logging();
+  set_torch_threads(arguments.common.threads);
+  formats::expect_writable(arguments.files.output);
+  const networks::Objective objective =
+      networks::objective_from(arguments.objective, "--objective");
+  const autograd::Kernels kernels = kernels_from(arguments.kernels);
+  // The objective only says which loss to compute, whatever the file was trained for; it is told
+  // to open because files without metadata do not always tell one.
+  networks::ModelOverrides overrides = arguments.overrides.over();
+  overrides.objective = objective;
+  const auto model = networks::ModelFile::open(arguments.files.model, overrides);
   networks::DitConfig config = model.config();
-  config.objective = networks::objective_from(arguments.objective, "--objective");
   config.balance_factor = arguments.balance;
   config.balance_pool = networks::BalancePool::kBatch;
-  const ProbeInput input(arguments.in);
+  const ProbeInput input(arguments.files.input);
   const training::TrainingBatch batch = {input.get("x_start", at::kFloat),
                                          input.get("y", at::kLong),
                                          input.get("t", at::kFloat),
                                          input.get("noise", at::kFloat)};
-  check_batch(batch, config, arguments.in);
+  check_batch(batch, config, arguments.files.input);
 
   training::ParameterSet parameters(config);
   training::load_weights(parameters, model);
-  const auto kernels =
-      arguments.kernels == "aten" ? autograd::Kernels::kAten : autograd::Kernels::kNative;
   const training::DitModule module(config, parameters, kernels);
   const training::Losses losses = training::make_objective(config.objective)->losses(module, batch);
   losses.total().backward();
@@ -166,33 +181,38 @@ void probe_loss(const ProbeArguments& arguments) {
     output.add_named("after", parameters.values(), parameters, model, true);
     output.add_named("ema", ema, parameters, model, true);
   }
-  output.write(arguments.out);
+  output.write(arguments.files.output);
 }
 
 }  // namespace
 
-void add_probe(CLI::App& app, TrainerCommands& commands) {
+void add_probe(CLI::App& app, Commands& commands) {
   auto arguments = std::make_shared<ProbeArguments>();
   CLI::App* probe = app.add_subcommand("probe", "Run one computation on given arrays");
-  CLI::App* parser = probe->add_subcommand("loss", "Losses, gradients and one update of a model");
   probe->require_subcommand(1);
-  parser->add_option("MODEL", arguments->model, "Model file")->required();
-  parser->add_option("--in", arguments->in, "npz with x_start, t, y, noise")->required();
-  parser->add_option("--out", arguments->out, "npz to write")->required();
-  parser->add_option("--objective", arguments->objective, "What the model predicts")
-      ->check(CLI::IsMember({"ddpm", "rf"}))
-      ->capture_default_str();
-  parser->add_option("--balance", arguments->balance, "Balance factor, pooled over the batch")
-      ->capture_default_str();
-  parser->add_flag("--step", arguments->step, "Also one AdamW step and EMA update");
-  parser->add_option("--kernels", arguments->kernels, "Products by our kernels or by ATen")
-      ->check(CLI::IsMember({"native", "aten"}))
-      ->capture_default_str();
-  parser->add_option("--heads", arguments->overrides.heads, "Attention heads");
-  parser->add_option("--top-k", arguments->overrides.top_k, "Experts per token");
-  parser->footer(
-      "Example: ditmoe probe loss model.safetensors --in train_ddpm.npz --out g.npz --heads 4");
-  commands.push_back({parser, [arguments] { probe_loss(*arguments); }});
+  CLI::App* loss = probe->add_subcommand("loss", "Losses, gradients and one update of a model");
+  add_probe_files(*loss,
+                  arguments->files,
+                  "x_start [N,C,H,W], t [N], y [N], noise [N,C,H,W]",
+                  "mse, vb, loss (ddpm) or loss_per_image (rf), aux_per_layer,\n"
+                  "grad/NAME of every weight");
+  loss->add_option("--objective", arguments->objective, "What the model predicts (default: ddpm)")
+      ->option_text("ddpm|rf");
+  loss->add_option("--balance",
+                   arguments->balance,
+                   "Factor of the balance loss, pooled over the batch (default: 0.01)")
+      ->option_text("A");
+  loss->add_flag(
+      "--step", arguments->step, "Also one AdamW step and EMA update: after/NAME, ema/NAME");
+  loss->add_option("--kernels", arguments->kernels, "Products by ours or ATen's (default: native)")
+      ->option_text("native|aten");
+  add_threads(*loss, arguments->common);
+  add_logging(*loss, arguments->common);
+  add_overrides(*loss, arguments->overrides, /*with_objective=*/false);
+  loss->footer(
+      "Example:\n"
+      "  ditmoe probe loss model.safetensors --in train_ddpm.npz --out g.npz --heads 4");
+  commands.push_back({loss, [arguments] { probe_loss(*arguments); }});
 }
 
 }  // namespace ditmoe::apps

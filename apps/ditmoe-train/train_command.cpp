@@ -11,6 +11,7 @@
 #include "ditmoe/training/recipe.h"
 #include "ditmoe/training/trainer.h"
 
+#include "apps/command_line/options.h"
 #include "apps/ditmoe-train/commands.h"
 
 namespace ditmoe::apps {
@@ -21,7 +22,7 @@ struct TrainArguments {
   std::vector<std::string> assignments;
   std::string out;
   bool resume = false;
-  int threads = 0;
+  CommonOptions common;
 };
 
 std::string default_out(const std::string& recipe_path) {
@@ -31,15 +32,16 @@ std::string default_out(const std::string& recipe_path) {
 }
 
 void run_train(const TrainArguments& arguments) {
+  arguments.common.start_logging();
   formats::TomlDocument document = formats::TomlDocument::open(arguments.recipe);
   for (const std::string& assignment : arguments.assignments) document.set(assignment);
   const std::string out = arguments.out.empty() ? default_out(arguments.recipe) : arguments.out;
   std::string kind = "dit";
   document.get("kind", kind);
-  set_torch_threads(arguments.threads);
+  set_torch_threads(arguments.common.threads);
   if (kind == "classifier") {
     if (arguments.resume) base::bad_input("--resume: the run of a classifier starts anew");
-    training::train_classifier(document, out, arguments.threads);
+    training::train_classifier(document, out, arguments.common.threads);
     return;
   }
   if (kind != "dit") {
@@ -63,20 +65,25 @@ void set_torch_threads(int threads) {
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
 }
 
-void add_train(CLI::App& app, TrainerCommands& commands) {
+void add_train(CLI::App& app, Commands& commands) {
   auto arguments = std::make_shared<TrainArguments>();
   CLI::App* parser = app.add_subcommand("train", "Run a recipe: train, checkpoint, draw samples");
-  parser->add_option("RECIPE", arguments->recipe, "Recipe in TOML")->required();
-  parser->add_option("--set", arguments->assignments, "Override a key: --set train.steps=500")
-      ->type_name("KEY=VALUE")
+  parser->add_option("RECIPE", arguments->recipe, "A recipe in TOML")
+      ->option_text("(required)")
+      ->required();
+  parser
+      ->add_option("--set",
+                   arguments->assignments,
+                   "Override a key of the recipe; may be repeated:\n--set train.steps=500")
+      ->option_text("KEY=VALUE")
       ->expected(1)
       ->take_all();
-  parser->add_option("--out", arguments->out, "Run folder (default: runs/ and the recipe's name)");
+  parser->add_option("--out", arguments->out, "Run folder (default: runs/ and the recipe's name)")
+      ->option_text("FOLDER");
   parser->add_flag("--resume", arguments->resume, "Continue the run in the run folder");
-  parser->add_option("--threads", arguments->threads, "Threads; 0 is one per CPU")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  parser->footer("Example: ditmoe train recipes/smoke.toml --out runs/smoke");
+  add_threads(*parser, arguments->common);
+  add_logging(*parser, arguments->common);
+  parser->footer("Example:\n  ditmoe train recipes/smoke.toml --out runs/smoke");
   commands.push_back({parser, [arguments] { run_train(*arguments); }});
 }
 

@@ -1,23 +1,12 @@
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
-#include "apps/ditmoe/options.h"
+#include "apps/command_line/options.h"
+#include "apps/command_line/program.h"
 
 namespace ditmoe::apps {
-
-// One command of the program: its place in the command line and what it does. run throws
-// base::Error.
-struct Command {
-  CLI::App* parser;
-  std::function<void()> run;
-};
-
-using Commands = std::vector<Command>;
 
 // The arguments of the program from its command's name on, for commands that another program runs.
 using Arguments = std::vector<std::string>;

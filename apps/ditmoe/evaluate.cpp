@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <memory>
 
 #include "ditmoe/base/cpu.h"
@@ -119,6 +120,7 @@ base::Json result_json(const Result& result) {
 
 // Everything that it takes to repeat the figures.
 base::Json report_json(const Options& options,
+                       const networks::DitConfig& config,
                        const pipeline::GenerateRequest& request,
                        const pipeline::ReferenceImages& reference,
                        const std::vector<Result>& results) {
@@ -135,6 +137,10 @@ base::Json report_json(const Options& options,
   json["sampler"] = request.sampler;
   json["steps"] = request.steps;
   json["cfg_channels"] = pipeline::guided_channels_word(request.guidance.all_channels);
+  json["objective"] = networks::to_word(config.objective);
+  json["heads"] = config.heads;
+  if (config.feed_forward == networks::FeedForward::kMoe) json["top_k"] = config.top_k;
+  json["batch"] = options.batch;  // 0: as many as are quick
   json["seed"] = request.seed;
   json["k"] = options.k;
   json["results"] = base::Json::array();
@@ -209,7 +215,9 @@ void run(const Options& options) {
     results.push_back(draw_and_judge(session, request, judge));
   }
   print_table(options, request, reference, results, session);
-  if (options.common.json) print_json(report_json(options, request, reference, results));
+  if (options.common.json) {
+    print_json(report_json(options, session.model().config(), request, reference, results));
+  }
 }
 
 void add_options(CLI::App& app, Options& options) {
@@ -221,7 +229,7 @@ void add_options(CLI::App& app, Options& options) {
       ->required();
   app.add_option("--count", options.count, "Images to draw, classes in turn (default: 1000)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
+      ->check(whole_number(1, 1'000'000));
   app.add_option("--real",
                  options.real,
                  "Real test images: an IDX file, or a folder with\n"
@@ -234,16 +242,16 @@ void add_options(CLI::App& app, Options& options) {
                  "Real images to compare with, as many of each class where they\n"
                  "have labels (default: 1000)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
+      ->check(whole_number(1, 1'000'000));
   app.add_option("--k", options.k, "Neighbours of precision and recall (default: 3)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1000}));
+      ->check(whole_number(1, 1000));
   app.add_option("--seed", options.seed, "Of the drawn images (default: 0)")
       ->option_text("N")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0, std::numeric_limits<uint64_t>::max()));
   app.add_option("--batch", options.batch, "Images at a time (default: up to 32)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{4096}));
+      ->check(whole_number(1, 4096));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/diffusion/sampler.h"
+#include "ditmoe/formats/file.h"
 #include "ditmoe/formats/npz.h"
 #include "ditmoe/pipeline/model_session.h"
 #include "ditmoe/pipeline/settings.h"
@@ -17,9 +18,7 @@ namespace {
 using Arrays = std::map<std::string, base::Tensor>;
 
 struct Options {
-  std::string model;
-  std::string input;
-  std::string output;
+  ProbeFiles files;
   SamplingOptions sampling;
   OverrideOptions overrides;
   CommonOptions common;
@@ -73,14 +72,15 @@ std::pair<base::Tensor, base::Tensor> routing_tensors(const networks::RoutingTra
 
 void run_forward(const Options& options) {
   options.common.start_logging();
+  formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
-  pipeline::ModelSession session(options.model, options.overrides.over(), pool);
+  pipeline::ModelSession session(options.files.model, options.overrides.over(), pool);
   const networks::DitConfig& config = session.model().config();
-  const Arrays arrays = formats::read_npz(options.input);
-  const base::Tensor x = read_images(arrays, "x", config, options.input);
+  const Arrays arrays = formats::read_npz(options.files.input);
+  const base::Tensor x = read_images(arrays, "x", config, options.files.input);
   const int64_t count = x.dim(0);
-  const base::Tensor t = read_per_image(arrays, "t", count, base::DType::kF32, options.input);
-  const base::Tensor y = read_per_image(arrays, "y", count, base::DType::kI32, options.input);
+  const base::Tensor t = read_per_image(arrays, "t", count, base::DType::kF32, options.files.input);
+  const base::Tensor y = read_per_image(arrays, "y", count, base::DType::kI32, options.files.input);
   const base::Shape out_shape = {
       count, config.output_channels(), config.image_size, config.image_size};
 
@@ -97,13 +97,13 @@ void run_forward(const Options& options) {
   base::Tensor out_t_fraction;
   if (arrays.contains("t_fraction")) {
     const base::Tensor fraction =
-        read_per_image(arrays, "t_fraction", count, base::DType::kF32, options.input);
+        read_per_image(arrays, "t_fraction", count, base::DType::kF32, options.files.input);
     out_t_fraction = base::Tensor(base::DType::kF32, out_shape);
     session.executor().predict(
         x.as<float>(), fraction.as<float>(), y.as<int32_t>(), out_t_fraction.as<float>());
     results.emplace_back("out_t_fraction", out_t_fraction.view());
   }
-  formats::write_npz(options.output, results);
+  formats::write_npz(options.files.output, results);
 }
 
 // The noise of array 'noise' [S, M, C, H, W]: image i of step k. M may be twice the number of
@@ -141,30 +141,24 @@ base::Tensor read_noise(const Arrays& arrays,
 
 void run_sample(const Options& options) {
   options.common.start_logging();
+  formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
-  pipeline::ModelSession session(options.model, options.overrides.over(), pool);
+  pipeline::ModelSession session(options.files.model, options.overrides.over(), pool);
   pipeline::GenerateRequest request = pipeline::default_request(session.model());
   options.sampling.apply(session.model(), request);
   const auto sampler = diffusion::make_sampler(request.sampler, request.steps);
-  const Arrays arrays = formats::read_npz(options.input);
-  base::Tensor z = read_images(arrays, "z", session.model().config(), options.input);
-  const base::Tensor y = read_per_image(arrays, "y", z.dim(0), base::DType::kI32, options.input);
+  const Arrays arrays = formats::read_npz(options.files.input);
+  base::Tensor z = read_images(arrays, "z", session.model().config(), options.files.input);
+  const base::Tensor y =
+      read_per_image(arrays, "y", z.dim(0), base::DType::kI32, options.files.input);
   base::Tensor noise;
   diffusion::NoiseSource source;
   if (request.sampler == "ddpm") {
-    noise = read_noise(arrays, z.shape(), request.steps, options.input);
+    noise = read_noise(arrays, z.shape(), request.steps, options.files.input);
     source = given_noise(noise, z.size() / z.dim(0));
   }
   sampler->run(session.executor(), request.guidance, y.as<int32_t>(), source, z.as<float>());
-  formats::write_npz(options.output, {{"out", z.view()}});
-}
-
-void add_files(CLI::App& app, Options& options, const char* input, const char* output) {
-  app.add_option("MODEL", options.model, "A safetensors file")
-      ->option_text("(required)")
-      ->required();
-  app.add_option("--in", options.input, input)->option_text("FILE.npz (required)")->required();
-  app.add_option("--out", options.output, output)->option_text("FILE.npz (required)")->required();
+  formats::write_npz(options.files.output, {{"out", z.view()}});
 }
 
 void add_rest(CLI::App& app, Options& options) {
@@ -177,11 +171,11 @@ void add_forward(CLI::App& probe, Commands& commands) {
   CLI::App* forward =
       probe.add_subcommand("forward", "One prediction, and who went to which expert");
   const auto options = std::make_shared<Options>();
-  add_files(*forward,
-            *options,
-            "x [N,C,H,W], t [N], y [N], and t_fraction [N] if present",
-            "out, route_index and route_weight [layers, N*tokens, top_k],\n"
-            "out_t_fraction");
+  add_probe_files(*forward,
+                  options->files,
+                  "x [N,C,H,W], t [N], y [N], and t_fraction [N] if present",
+                  "out, route_index and route_weight [layers, N*tokens, top_k],\n"
+                  "out_t_fraction");
   add_rest(*forward, *options);
   forward->footer(
       "Example:\n  ditmoe probe forward model.safetensors --in forward.npz --out o.npz");
@@ -191,10 +185,10 @@ void add_forward(CLI::App& probe, Commands& commands) {
 void add_probe_sample(CLI::App& probe, Commands& commands) {
   CLI::App* sample = probe.add_subcommand("sample", "A whole sampling run from given noise");
   const auto options = std::make_shared<Options>();
-  add_files(*sample,
-            *options,
-            "z [N,C,H,W], y [N], and for ddpm noise [steps, N or 2N, C,H,W]",
-            "out [N,C,H,W]");
+  add_probe_files(*sample,
+                  options->files,
+                  "z [N,C,H,W], y [N], and for ddpm noise [steps, N or 2N, C,H,W]",
+                  "out [N,C,H,W]");
   add_sampling(*sample, options->sampling);
   add_rest(*sample, *options);
   sample->footer(

@@ -1,4 +1,5 @@
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <set>
 
@@ -87,12 +88,12 @@ void report(const Options& options,
     return;
   }
   const std::set<int32_t> distinct(request.labels.begin(), request.labels.end());
-  fmt::print("{}: {} images of {} labels, {} with {} steps, guidance {}, seed {}, {:.1f} s\n",
+  fmt::print("{}: {} of {}, {} with {}, guidance {}, seed {}, {:.1f} s\n",
              options.output,
-             request.labels.size(),
-             distinct.size(),
+             counted(static_cast<int64_t>(request.labels.size()), "image"),
+             counted(static_cast<int64_t>(distinct.size()), "label"),
              request.sampler,
-             request.steps,
+             counted(request.steps, "step"),
              request.guidance.scale,
              request.seed,
              seconds);
@@ -141,24 +142,24 @@ void add_what_to_draw(CLI::App& app, Options& options) {
                  options.count,
                  "Images in all; labels are taken in turn (default: one per label)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{10'000'000}));
+      ->check(whole_number(1, 10'000'000));
   app.add_option("--seed",
                  options.seed,
                  "Images depend on this, their number and the settings (default: 0)")
       ->option_text("N")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole_number(0, std::numeric_limits<uint64_t>::max()));
   app.add_option("--from-png",
                  options.from_png,
                  "Repeat the settings stored in a picture; options given win")
       ->option_text("FILE");
   app.add_option("--columns", options.columns, "Images per row of a picture (default: by label)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{10'000}));
+      ->check(whole_number(1, 10'000));
   app.add_option("--scale",
                  options.scale,
                  "Enlarge each pixel of a picture N times (default: enough to see)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{64}));
+      ->check(whole_number(1, 64));
 }
 
 }  // namespace
@@ -174,7 +175,7 @@ void add_sample(CLI::App& app, Commands& commands) {
                    "Images at a time; changes memory and speed, not images\n"
                    "(default: up to 32)")
       ->option_text("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{4096}));
+      ->check(whole_number(1, 4096));
   add_threads(*sample, options->common);
   add_json(*sample, options->common);
   add_logging(*sample, options->common);

@@ -1,7 +1,5 @@
 #include "apps/ditmoe/sample_output.h"
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <system_error>
 #include <unistd.h>
@@ -30,28 +28,12 @@ SampleOutput::Kind kind_of(const std::string& path) {
       path);
 }
 
-// The folder that will hold what is written to `path`.
-fs::path parent_of(const std::string& path) {
-  fs::path parent = fs::path(path).parent_path();
-  if (path.ends_with('/')) parent = parent.parent_path();
-  return parent.empty() ? fs::path(".") : parent;
-}
-
-void check_writable(const std::string& path, SampleOutput::Kind kind) {
-  const fs::path parent = parent_of(path);
-  if (!fs::is_directory(parent)) {
-    base::bad_input("{}: the folder {} does not exist", path, parent.string());
-  }
-  if (access(parent.c_str(), W_OK | X_OK) != 0) {
-    base::bad_input("{}: cannot write to {}: {}", path, parent.string(), std::strerror(errno));
-  }
-  if (kind != SampleOutput::Kind::kFolder) return;
-  if (fs::exists(path) && !fs::is_directory(path)) {
-    base::bad_input("{}: expected a folder, found a file", path);
-  }
-  if (fs::is_directory(path) && !fs::is_empty(path)) {
-    base::bad_input("{}: the folder is not empty", path);
-  }
+// A folder is put in place whole: it must not exist, or be empty.
+void check_folder(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  if (!fs::exists(path)) return formats::expect_writable(path);
+  if (!fs::is_directory(path)) base::bad_input("{}: expected a folder, found a file", path);
+  if (!fs::is_empty(path)) base::bad_input("{}: the folder is not empty", path);
 }
 
 // A folder under a temporary name beside its own; removed unless committed.
@@ -108,7 +90,11 @@ SampleOutput::SampleOutput(std::string path, const networks::ModelFile& model)
         model.path(),
         channels);
   }
-  check_writable(path_, kind_);
+  if (kind_ == Kind::kFolder) {
+    check_folder(path_);
+  } else {
+    formats::expect_writable(path_);
+  }
 }
 
 void SampleOutput::check_size(const pipeline::PictureSettings& settings) const {

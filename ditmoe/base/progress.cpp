@@ -27,7 +27,7 @@ int terminal_columns() {
 
 std::string bar(double fraction, int width) {
   const int filled = static_cast<int>(fraction * width);
-  return "[" + std::string(filled, '#') + std::string(width - filled, '.') + "]";
+  return fmt::format("[{}{}]", std::string(filled, '#'), std::string(width - filled, '.'));
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ std::string format_progress(const ProgressLine& line, int bar_width) {
                       line.total,
                       line.unit,
                       static_cast<int>(std::floor(100 * fraction)));
-  if (line.per_second > 0) {
+  if (line.per_second > 0 && std::isfinite(line.per_second)) {
     text += fmt::format("  {:.3g} {}/s", line.per_second, line.unit);
     if (line.done < line.total) {
       text += "  ETA " + format_duration((line.total - line.done) / line.per_second);

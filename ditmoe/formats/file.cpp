@@ -35,6 +35,10 @@ class FileDescriptor {
   int descriptor_;
 };
 
+const char* kind_of(const struct stat& status) {
+  return S_ISDIR(status.st_mode) ? "a folder" : "a pipe, socket or device";
+}
+
 std::string folder_of(const std::string& path) {
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
@@ -78,9 +82,7 @@ MappedFile MappedFile::open(const std::string& path) {
   struct stat status = {};
   if (::fstat(descriptor.get(), &status) != 0) base::failure("{}: {}", path, reason(errno));
   if (!S_ISREG(status.st_mode)) {
-    base::bad_input("{}: expected a regular file, found {}",
-                    path,
-                    S_ISDIR(status.st_mode) ? "a folder" : "a pipe, socket or device");
+    base::bad_input("{}: expected a regular file, found {}", path, kind_of(status));
   }
   auto mapping = std::make_shared<Mapping>();
   if (status.st_size > 0) {  // an empty mapping is an error to mmap
@@ -146,6 +148,21 @@ void AtomicFile::commit() {
   }
   temporary_.clear();
   sync_folder(folder_of(path_));
+}
+
+void expect_writable(const std::string& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    base::bad_input("{}: expected the name of a file to write, found {}", path, kind_of(status));
+  }
+  const std::string folder = folder_of(path);
+  if (::stat(folder.c_str(), &status) != 0) {
+    base::bad_input("{}: the folder {} cannot be reached: {}", path, folder, reason(errno));
+  }
+  if (!S_ISDIR(status.st_mode)) base::bad_input("{}: {} is not a folder", path, folder);
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+    base::bad_input("{}: cannot write to {}: {}", path, folder, reason(errno));
+  }
 }
 
 std::string read_text(const std::string& path, size_t max_bytes) {

@@ -46,6 +46,10 @@ class AtomicFile {
   std::FILE* file_ = nullptr;
 };
 
+// Throws bad_input unless a file of this name could be created or replaced, so that a wrong name
+// costs no computation.
+void expect_writable(const std::string& path);
+
 // The whole file as text; bad_input if missing or longer than max_bytes.
 std::string read_text(const std::string& path, size_t max_bytes = size_t{16} << 20);
 

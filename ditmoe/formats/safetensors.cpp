@@ -118,12 +118,16 @@ class EntryParser {
     }
     const uint64_t begin = natural(json[0], place, "data_offsets");
     const uint64_t end = natural(json[1], place, "data_offsets");
-    if (begin > end || end > data_bytes_) {
-      bad_input("{}: data_offsets: expected a range within {} bytes of data, found [{}, {}]",
-                place,
-                data_bytes_,
-                begin,
-                end);
+    if (begin > end) {
+      bad_input("{}: data_offsets: expected a range, found [{}, {}]", place, begin, end);
+    }
+    if (end > data_bytes_) {
+      bad_input(
+          "{}: its data end at byte {}, but the file has {} bytes: it is truncated, or the "
+          "header is wrong",
+          place,
+          data_begin_ + end,
+          data_begin_ + data_bytes_);
     }
     const auto expected = tensor_bytes(entry.shape, entry.dtype);
     if (!expected || *expected != end - begin) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/base/log.h"
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/safetensors.h"
 #include "ditmoe/networks/config_inference.h"
@@ -50,6 +51,25 @@ base::DType main_dtype(const formats::SafetensorsFile& file) {
   return most->first;
 }
 
+// What a file says of itself is not for flags to change: they would make it another network.
+void check_overrides(const ModelOverrides& overrides,
+                     const DitConfig& written,
+                     const std::string& path) {
+  const auto check = [&path](const char* flag, std::optional<int64_t> given, int64_t found) {
+    if (given && *given != found) {
+      base::bad_input("{}: the file says {} {}, not {}", path, flag, found, *given);
+    }
+  };
+  check("--heads", overrides.heads, written.heads);
+  if (written.feed_forward == FeedForward::kMoe) check("--top-k", overrides.top_k, written.top_k);
+  if (overrides.objective && *overrides.objective != written.objective) {
+    base::log_warning("{}: trained for objective {}, used as {}",
+                      path,
+                      to_word(written.objective),
+                      to_word(*overrides.objective));
+  }
+}
+
 }  // namespace
 
 struct ModelFile::Contents {
@@ -71,8 +91,7 @@ ModelFile ModelFile::open(const std::string& path, const ModelOverrides& overrid
   DitConfig& config = contents->config;
   const std::optional<DitConfig> written = read_config(metadata, path);
   config = written ? *written : infer_config(contents->table, overrides, path);
-  if (overrides.heads) config.heads = *overrides.heads;
-  if (overrides.top_k && config.feed_forward == FeedForward::kMoe) config.top_k = *overrides.top_k;
+  if (written) check_overrides(overrides, *written, path);
   if (overrides.objective) config.objective = *overrides.objective;
   config.validate(path);
   check_tensors(config, contents->table, path);

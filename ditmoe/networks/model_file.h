@@ -39,9 +39,9 @@ class ModelFile {
   // objective follows from the shapes. Unless overridden, heads come from qk-norm's head size or
   // from the preset of the same depth and width, top-k is what dense blocks beside the MoE ones
   // imply, else 2 (1 for one expert), and the objective is DDPM where learn_sigma, else unknown.
-  // Reads the header only.
-  // Throws bad_input naming file and tensor for a missing, misshapen or unknown tensor, and naming
-  // the flag for what cannot be told.
+  // Reads the header only. An objective other than the metadata's is used, with a warning.
+  // Throws bad_input for heads or top-k that contradict the metadata, naming file and tensor for a
+  // missing, misshapen or unknown tensor, and naming the flag for what cannot be told.
   static ModelFile open(const std::string& path, const ModelOverrides& overrides = {});
 
   const std::string& path() const;

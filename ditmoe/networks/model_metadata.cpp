@@ -21,6 +21,7 @@ constexpr const char* kFormatKey = "ditmoe.format";
 constexpr const char* kConfigKey = "ditmoe.config";
 constexpr const char* kClassNamesKey = "ditmoe.class_names";
 constexpr const char* kSamplingKey = "ditmoe.sampling";
+constexpr const char* kClassifierKey = "ditmoe.classifier";
 constexpr const char* kFormatVersion = "1";
 
 // The JSON under key, nullopt where there is none; `place` becomes its name in messages.
@@ -110,6 +111,11 @@ void check_format(const Metadata& metadata, const std::string& source) {
 std::optional<DitConfig> read_config(const Metadata& metadata, const std::string& source) {
   std::string place;
   const auto json = parse_entry(metadata, kConfigKey, source, place);
+  if (!json && metadata.contains(kClassifierKey)) {
+    bad_input(
+        "{}: expected a diffusion transformer, found a classifier (for evaluate --classifier)",
+        source);
+  }
   if (!json) return std::nullopt;
   return dit_config_from_json(*json, place);
 }

@@ -6,12 +6,13 @@
 
 namespace ditmoe::pipeline {
 
-// Cells of the built-in font, in pixels: 5x7 glyphs, one empty column between them.
+// Cells of the built-in font, in pixels: 5x7 glyphs, two rows below the line for descenders, one
+// empty column between them.
 inline constexpr int64_t kGlyphWidth = 5;
-inline constexpr int64_t kGlyphHeight = 7;
+inline constexpr int64_t kGlyphHeight = 9;
 inline constexpr int64_t kGlyphAdvance = kGlyphWidth + 1;
 
-// Seven rows from the top, in each the leftmost pixel is bit 4. Printable ASCII; any other
+// Rows from the top, in each the leftmost pixel is bit 4. Printable ASCII; any other
 // character (each byte of UTF-8) is drawn as a hollow box.
 const std::array<uint8_t, kGlyphHeight>& glyph(char character);
 

@@ -48,7 +48,7 @@ Geometry plan(int64_t height, int64_t width, int64_t num_cells, const GridLayout
     for (const std::string& label : layout.row_labels) {
       widest = std::max(widest, text_width(label) * geometry.text_scale);
     }
-    geometry.left += widest + kGlyphAdvance * geometry.text_scale;
+    geometry.left += widest + 2 * kGlyphAdvance * geometry.text_scale;  // a space on either side
   }
   if (!layout.captions.empty()) geometry.cell_height += kGlyphHeight + 4;
   return geometry;

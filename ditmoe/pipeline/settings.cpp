@@ -12,6 +12,8 @@
 namespace ditmoe::pipeline {
 namespace {
 
+constexpr double kMaxGuidance = 1000;
+
 const diffusion::SamplerInfo& find_sampler(const std::string& name) {
   std::vector<std::string> names;
   for (const diffusion::SamplerInfo& info : diffusion::known_samplers()) {
@@ -113,9 +115,10 @@ void check_request(const GenerateRequest& request, const networks::ModelFile& mo
                     fmt::join(fitting, " or "));
   }
   diffusion::make_sampler(request.sampler, request.steps);  // refuses steps out of range
-  if (!std::isfinite(request.guidance.scale) || request.guidance.scale < 0) {
-    base::bad_input("guidance scale {}: expected a number of at least 0 (1 is no guidance)",
-                    request.guidance.scale);
+  if (!(request.guidance.scale >= 0 && request.guidance.scale <= kMaxGuidance)) {
+    base::bad_input("guidance scale {}: expected a number from 0 to {} (1 is no guidance)",
+                    request.guidance.scale,
+                    kMaxGuidance);
   }
   if (request.labels.empty()) base::bad_input("expected at least one image to draw");
   for (const int32_t label : request.labels) {

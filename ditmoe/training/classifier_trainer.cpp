@@ -12,6 +12,7 @@
 #include "ditmoe/base/progress.h"
 #include "ditmoe/data/dataset.h"
 #include "ditmoe/data/sample_order.h"
+#include "ditmoe/formats/folder.h"
 #include "ditmoe/metrics/classification.h"
 #include "ditmoe/networks/classifier.h"
 #include "ditmoe/training/classifier_module.h"
@@ -257,6 +258,7 @@ void train_classifier(formats::TomlDocument& document, const std::string& out_di
                     train_images.labels.size());
   }
   std::filesystem::create_directories(out_dir);
+  const formats::FolderLock lock(out_dir);
 
   double accuracy = 0;
   base::Progress progress("classifier", runner.steps(), "steps");

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "ditmoe/base/json.h"
+#include "ditmoe/base/log.h"
 #include "ditmoe/formats/file.h"
 
 namespace ditmoe::training {
@@ -82,6 +83,10 @@ void RunLog::append(const LogLine& line) {
                       line.max_load,
                       line.min_load)
        << std::flush;
+  if (json_.good() && csv_.good()) return;
+  base::log_warning("step {}: the log of the run cannot be written", line.step);
+  json_.clear();
+  csv_.clear();
 }
 
 }  // namespace ditmoe::training

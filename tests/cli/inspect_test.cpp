@@ -77,5 +77,12 @@ TEST(InspectTest, ForeignFileIsToldFromItsShapes) {
   EXPECT_THAT(outcome.out, HasSubstr("4 routed"));
 }
 
+TEST(InspectTest, ClassifierIsCalledByItsName) {
+  const Outcome outcome =
+      run({"inspect", DITMOE_TEST_DATA "/../../models/fashion-classifier.safetensors"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("found a classifier"));
+}
+
 }  // namespace
 }  // namespace ditmoe::apps

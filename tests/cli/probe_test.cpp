@@ -137,6 +137,15 @@ TEST_P(ProbeSampleTest, Euler) {
 
 INSTANTIATE_TEST_SUITE_P(Models, ProbeSampleTest, testing::Values("moe_plain", "moe_qknorm"));
 
+TEST(ProbeTest, OutputThatCannotBeWrittenIsRefusedFirst) {
+  for (const char* command : {"forward", "sample"}) {
+    const Outcome outcome =
+        run({"probe", command, "/nowhere/m", "--in", "/nowhere/i", "--out", "/nowhere/o.npz"});
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr("/nowhere/o.npz"));
+  }
+}
+
 TEST(ProbeTest, WrongArraysAreNamedAndNothingIsWritten) {
   const TemporaryFolder folder;
   write_random_model(folder / "tiny.safetensors", tiny_config());

@@ -141,8 +141,10 @@ TEST_F(SampleTest, WhatCannotBeDrawnIsRefusedBeforeAnythingIsWritten) {
 
 TEST_F(SampleTest, OutputsThatCannotBeAreRefusedBeforeSampling) {
   expect_refusal({"-o", folder_ / "x.jpg"}, "expected a name that ends in .png");
-  expect_refusal({"-o", folder_ / "no/such/x.png"}, "does not exist");
+  expect_refusal({"-o", folder_ / "no/such/x.png"}, "cannot be reached: No such file");
   expect_refusal({"-o", folder_.path()}, "the folder is not empty");
+  expect_refusal({"-o", model_ + "/"}, "expected a folder, found a file");
+  expect_refusal({"-o", model_ + "/x.png"}, "tiny.safetensors is not a folder");
   if (geteuid() == 0) return;  // root may write anywhere
   std::filesystem::permissions(
       folder_.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
@@ -172,7 +174,7 @@ TEST_F(SampleTest, LatentsGoToArraysOnly) {
 TEST_F(SampleTest, TruncatedModelIsRefused) {
   const std::string whole = formats::read_text(model_);
   formats::write_text(model_, whole.substr(0, whole.size() / 2));
-  expect_refusal({"-o", folder_ / "x.png"}, "tiny.safetensors");
+  expect_refusal({"-o", folder_ / "x.png"}, "it is truncated");
   formats::write_text(model_, whole.substr(0, 5));
   expect_refusal({"-o", folder_ / "x.png"}, "tiny.safetensors");
 }

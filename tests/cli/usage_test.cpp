@@ -65,6 +65,7 @@ TEST(UsageTest, UnknownWordsSuggestTheNearest) {
   expect_refusal({"sample", "x", "--step", "3"},
                  "unknown option '--step', did you mean '--steps'?");
   expect_refusal({"sample", "x", "y"}, "unexpected argument 'y'");
+  expect_refusal({"convort", "--help"}, "unknown command 'convort'");
 }
 
 TEST(UsageTest, MissingAndMalformedArguments) {
@@ -76,7 +77,8 @@ TEST(UsageTest, MissingAndMalformedArguments) {
   expect_refusal({"sample", "x", "--count", "0"}, "--count");
   expect_refusal({"sample", "x", "--count", "-3"}, "--count");
   expect_refusal({"sample", "x", "--batch", "0"}, "--batch");
-  expect_refusal({"sample", "x", "--seed", "-1"}, "--seed");
+  expect_refusal({"sample", "x", "--seed", "-1"}, "--seed: expected a whole number of at least 0");
+  expect_refusal({"sample", "x", "--seed", "1.5"}, "found \"1.5\"");
   expect_refusal({"sample", "x", "--threads", "0"}, "--threads");
   expect_refusal({"inspect"}, "exactly one");
   expect_refusal({"inspect", "x", "--table"}, "exactly one");

@@ -200,7 +200,7 @@ std::vector<MalformedCase> tensor_cases() {
       {"OffsetsFloat", file_of(entry("\"U8\"", "[4]", "[0,4.5]"), 4), "found 4.5"},
       {"OffsetsOfThree", file_of(entry("\"U8\"", "[4]", "[0,4,4]"), 4), "two integers"},
       {"OffsetsBackwards", file_of(entry("\"U8\"", "[4]", "[4,0]"), 4), "found [4, 0]"},
-      {"OffsetsBeyondFile", file_of(entry("\"U8\"", "[4]", "[0,4]"), 3), "within 3 bytes"},
+      {"OffsetsBeyondFile", file_of(entry("\"U8\"", "[4]", "[0,4]"), 3), "it is truncated"},
       {"SizeTooSmall", file_of(entry("\"F32\"", "[4]", "[0,4]"), 4), "expected 16 bytes"},
       {"SizeTooLarge", file_of(entry("\"U8\"", "[2]", "[0,4]"), 4), "expected 2 bytes"},
       {"Overlap", file_of(two("[0,4]", "[2,6]"), 6), "tensor \"b\": expected its data at byte"},

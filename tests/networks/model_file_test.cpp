@@ -273,19 +273,18 @@ TEST_F(ModelFileTest, FlagsAreNamedForWhatCannotBeTold) {
   EXPECT_THAT(open_error({.heads = 2}), HasSubstr("--objective"));
 }
 
-TEST_F(ModelFileTest, OverridesWinOverTheFile) {
+TEST_F(ModelFileTest, FlagsAgreeWithTheFileOrRetellItsObjective) {
   write_with_metadata({{"ditmoe.config", small_config_json()},
                        {"ditmoe.sampling", R"({"sampler":"ddim","steps":30})"}});
   EXPECT_EQ(ModelFile::open(path_).sampling().sampler, "ddim");
   EXPECT_EQ(ModelFile::open(path_).sampling().steps, 30);
-  const ModelFile model =
-      ModelFile::open(path_, {.heads = 4, .top_k = 1, .objective = Objective::kRectifiedFlow});
-  EXPECT_EQ(model.config().heads, 4);
-  EXPECT_EQ(model.config().top_k, 1);
+  const DitConfig small = small_config();
+  const ModelFile model = ModelFile::open(
+      path_, {.heads = small.heads, .top_k = small.top_k, .objective = Objective::kRectifiedFlow});
   EXPECT_EQ(model.config().objective, Objective::kRectifiedFlow);
   EXPECT_EQ(model.sampling().sampler, "euler");
-  EXPECT_THAT(open_error({.heads = 3}), HasSubstr("heads"));
-  EXPECT_THAT(open_error({.top_k = 5}), HasSubstr("top_k"));
+  EXPECT_THAT(open_error({.heads = 1}), HasSubstr("the file says --heads 2, not 1"));
+  EXPECT_THAT(open_error({.top_k = 5}), HasSubstr("the file says --top-k"));
 }
 
 TEST_F(ModelFileTest, TensorFaultsAreNamed) {

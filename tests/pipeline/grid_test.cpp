@@ -59,10 +59,10 @@ TEST(GridTest, SquareSheetUnlessTold) {
 TEST(GridTest, RowLabelsAreDrawnBesideTheRows) {
   const GridLayout layout = {.columns = 1, .row_labels = {"A", ""}};
   const formats::Image grid = make_grid(flat_images(2, 16, 1), layout);
-  EXPECT_EQ(grid.width, 2 + kGlyphWidth + kGlyphAdvance + 16 + 2);
+  EXPECT_EQ(grid.width, 2 + kGlyphWidth + 2 * kGlyphAdvance + 16 + 2);
   int64_t ink = 0;
   for (int64_t y = 0; y < grid.height; ++y) {
-    for (int64_t x = 0; x < 2 + kGlyphWidth; ++x) {
+    for (int64_t x = 0; x < 2 + kGlyphWidth + 2 * kGlyphAdvance; ++x) {
       if (pixel(grid, x, y) != 0) continue;
       ++ink;
       EXPECT_LT(y, 2 + 16) << "ink beside the second row";

@@ -1,12 +1,15 @@
-#include "apps/ditmoe/options.h"
+#include "apps/command_line/options.h"
 
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "ditmoe/base/log.h"
+#include "ditmoe/base/quoted.h"
 #include "ditmoe/diffusion/sampler.h"
 #include "ditmoe/pipeline/settings.h"
 
@@ -22,7 +25,24 @@ std::string sampler_names() {
   return names;
 }
 
+constexpr uint64_t kMaxThreads = 1024;
+constexpr uint64_t kMaxHeads = 1 << 20;  // a first bound; the configuration knows better
+
 }  // namespace
+
+CLI::Validator whole_number(uint64_t first, uint64_t last) {
+  const auto check = [first, last](const std::string& text) -> std::string {
+    uint64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc() && rest == end && value >= first && value <= last) return "";
+    const std::string range = last == std::numeric_limits<uint64_t>::max()
+                                  ? fmt::format("of at least {}", first)
+                                  : fmt::format("from {} to {}", first, last);
+    return fmt::format("expected a whole number {}, found {}", range, base::quoted(text));
+  };
+  return CLI::Validator(check, "");
+}
 
 void CommonOptions::start_logging() const {
   base::start_logging(verbose ? base::LogLevel::kVerbose
@@ -42,7 +62,7 @@ void add_json(CLI::App& app, CommonOptions& options) {
 void add_threads(CLI::App& app, CommonOptions& options) {
   app.add_option("--threads", options.threads, "Threads to use (default: one per CPU)")
       ->option_text("N")
-      ->check(CLI::Range(1, 1024));
+      ->check(whole_number(1, kMaxThreads));
 }
 
 networks::ModelOverrides OverrideOptions::over(networks::ModelOverrides base) const {
@@ -56,11 +76,11 @@ void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective)
   constexpr const char* kGroup = "For files that do not carry their configuration";
   app.add_option("--heads", options.heads, "Attention heads (default: as the file tells)")
       ->option_text("N")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1, kMaxHeads))
       ->group(kGroup);
   app.add_option("--top-k", options.top_k, "Experts per token (default: as the file tells, or 2)")
       ->option_text("N")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1, kMaxHeads))
       ->group(kGroup);
   if (!with_objective) return;
   app.add_option("--objective",
@@ -69,6 +89,12 @@ void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective)
                  "flow (default: as the file tells)")
       ->option_text("ddpm|rf")
       ->group(kGroup);
+}
+
+void add_probe_files(CLI::App& app, ProbeFiles& files, const char* input, const char* output) {
+  app.add_option("MODEL", files.model, "A safetensors file")->option_text("(required)")->required();
+  app.add_option("--in", files.input, input)->option_text("FILE.npz (required)")->required();
+  app.add_option("--out", files.output, output)->option_text("FILE.npz (required)")->required();
 }
 
 void SamplingOptions::apply(const networks::ModelFile& model,
@@ -100,6 +126,10 @@ void add_sampling(CLI::App& app, SamplingOptions& options) {
 
 void print_json(const base::Json& json) {
   fmt::print("{}\n", json.dump(-1, ' ', false, base::Json::error_handler_t::replace));
+}
+
+std::string counted(int64_t count, const std::string& noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
 std::string with_separators(int64_t value) {

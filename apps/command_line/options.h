@@ -39,6 +39,19 @@ struct OverrideOptions {
 
 void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective = true);
 
+// The files of a probe: arrays in, arrays out.
+struct ProbeFiles {
+  std::string model;
+  std::string input;
+  std::string output;
+};
+
+// Both texts name the arrays.
+void add_probe_files(CLI::App& app, ProbeFiles& files, const char* input, const char* output);
+
+// Accepts whole numbers from first to last.
+CLI::Validator whole_number(uint64_t first, uint64_t last);
+
 // How images are drawn from noise.
 struct SamplingOptions {
   std::optional<std::string> sampler;
@@ -54,6 +67,9 @@ void add_sampling(CLI::App& app, SamplingOptions& options);
 
 // Prints the one JSON object of a command, as the last line of stdout.
 void print_json(const base::Json& json);
+
+// "1 step", "2 steps".
+std::string counted(int64_t count, const std::string& noun);
 
 // 1234567 → "1,234,567".
 std::string with_separators(int64_t value);
