@@ -91,6 +91,20 @@ void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective)
       ->group(kGroup);
 }
 
+std::optional<kernels::Precision> PrecisionOption::or_else(
+    std::optional<kernels::Precision> repeated) const {
+  if (word) return kernels::precision_from(*word, "--dtype");
+  return repeated;
+}
+
+void add_precision(CLI::App& app, PrecisionOption& option) {
+  app.add_option("--dtype",
+                 option.word,
+                 "Type to compute in (default: the file's where this CPU has it,\n"
+                 "else f32)")
+      ->option_text("f32|bf16|int8");
+}
+
 void add_probe_files(CLI::App& app, ProbeFiles& files, const char* input, const char* output) {
   app.add_option("MODEL", files.model, "A safetensors file")->option_text("(required)")->required();
   app.add_option("--in", files.input, input)->option_text("FILE.npz (required)")->required();

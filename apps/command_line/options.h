@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "ditmoe/base/json.h"
+#include "ditmoe/kernels/precision.h"
 #include "ditmoe/networks/model_file.h"
 #include "ditmoe/pipeline/generate.h"
 
@@ -38,6 +39,16 @@ struct OverrideOptions {
 };
 
 void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective = true);
+
+// In which type to compute.
+struct PrecisionOption {
+  std::optional<std::string> word;
+
+  // What is given, else `repeated`. Throws bad_input for an unknown word.
+  std::optional<kernels::Precision> or_else(std::optional<kernels::Precision> repeated = {}) const;
+};
+
+void add_precision(CLI::App& app, PrecisionOption& option);
 
 // The files of a probe: arrays in, arrays out.
 struct ProbeFiles {

@@ -31,6 +31,7 @@ struct Options {
   int64_t batch = 0;
   SamplingOptions sampling;
   OverrideOptions overrides;
+  PrecisionOption precision;
   CommonOptions common;
 };
 
@@ -120,7 +121,7 @@ base::Json result_json(const Result& result) {
 
 // Everything that it takes to repeat the figures.
 base::Json report_json(const Options& options,
-                       const networks::DitConfig& config,
+                       const pipeline::ModelSession& session,
                        const pipeline::GenerateRequest& request,
                        const pipeline::ReferenceImages& reference,
                        const std::vector<Result>& results) {
@@ -137,6 +138,8 @@ base::Json report_json(const Options& options,
   json["sampler"] = request.sampler;
   json["steps"] = request.steps;
   json["cfg_channels"] = pipeline::guided_channels_word(request.guidance.all_channels);
+  json["dtype"] = kernels::to_word(session.precision());
+  const networks::DitConfig& config = session.model().config();
   json["objective"] = networks::to_word(config.objective);
   json["heads"] = config.heads;
   if (config.feed_forward == networks::FeedForward::kMoe) json["top_k"] = config.top_k;
@@ -199,7 +202,8 @@ void print_table(const Options& options,
 void run(const Options& options) {
   options.common.start_logging();
   base::ThreadPool pool(options.common.threads);
-  pipeline::ModelSession session(options.model, options.overrides.over(), pool);
+  pipeline::ModelSession session(
+      options.model, options.overrides.over(), options.precision.or_else(), pool);
   networks::Classifier classifier = networks::Classifier::open(options.classifier, pool);
   check_fit(options, session.model(), classifier);
   pipeline::GenerateRequest request = resolve(options, session.model());
@@ -216,7 +220,7 @@ void run(const Options& options) {
   }
   print_table(options, request, reference, results, session);
   if (options.common.json) {
-    print_json(report_json(options, session.model().config(), request, reference, results));
+    print_json(report_json(options, session, request, reference, results));
   }
 }
 
@@ -262,6 +266,7 @@ void add_evaluate(CLI::App& app, Commands& commands) {
   const auto options = std::make_shared<Options>();
   add_options(*evaluate, *options);
   add_sampling(*evaluate, options->sampling);
+  add_precision(*evaluate, options->precision);
   add_threads(*evaluate, options->common);
   add_json(*evaluate, options->common);
   add_logging(*evaluate, options->common);

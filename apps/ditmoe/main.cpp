@@ -16,5 +16,6 @@ int main(int argc, char** argv) {
   add_evaluate(app, commands);
   add_inspect(app, commands);
   add_probe(app, commands, arguments);
+  add_bench(app, commands);
   return run_program(app, commands, argc, argv);
 }

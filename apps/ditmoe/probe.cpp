@@ -21,6 +21,7 @@ struct Options {
   ProbeFiles files;
   SamplingOptions sampling;
   OverrideOptions overrides;
+  PrecisionOption precision;
   CommonOptions common;
 };
 
@@ -74,7 +75,8 @@ void run_forward(const Options& options) {
   options.common.start_logging();
   formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
-  pipeline::ModelSession session(options.files.model, options.overrides.over(), pool);
+  pipeline::ModelSession session(
+      options.files.model, options.overrides.over(), options.precision.or_else(), pool);
   const networks::DitConfig& config = session.model().config();
   const Arrays arrays = formats::read_npz(options.files.input);
   const base::Tensor x = read_images(arrays, "x", config, options.files.input);
@@ -143,7 +145,8 @@ void run_sample(const Options& options) {
   options.common.start_logging();
   formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
-  pipeline::ModelSession session(options.files.model, options.overrides.over(), pool);
+  pipeline::ModelSession session(
+      options.files.model, options.overrides.over(), options.precision.or_else(), pool);
   pipeline::GenerateRequest request = pipeline::default_request(session.model());
   options.sampling.apply(session.model(), request);
   const auto sampler = diffusion::make_sampler(request.sampler, request.steps);
@@ -162,6 +165,7 @@ void run_sample(const Options& options) {
 }
 
 void add_rest(CLI::App& app, Options& options) {
+  add_precision(app, options.precision);
   add_threads(app, options.common);
   add_logging(app, options.common);
   add_overrides(app, options.overrides, /*with_objective=*/false);

@@ -29,6 +29,7 @@ struct Options {
   int64_t batch = 0;
   SamplingOptions sampling;
   OverrideOptions overrides;
+  PrecisionOption precision;
   CommonOptions common;
 };
 
@@ -51,6 +52,7 @@ pipeline::PictureSettings resolve(const Options& options,
   pipeline::PictureSettings settings = repeated;
   if (options.from_png.empty()) settings.request = pipeline::default_request(session.model());
   settings.model = file_name(options.model);
+  settings.precision = session.precision();
   settings.overrides = options.overrides.over(repeated.overrides);
   pipeline::GenerateRequest& request = settings.request;
   options.sampling.apply(session.model(), request);
@@ -104,7 +106,10 @@ void run(const Options& options) {
   pipeline::PictureSettings repeated;
   if (!options.from_png.empty()) repeated = pipeline::read_picture_settings(options.from_png);
   base::ThreadPool pool(options.common.threads);
-  pipeline::ModelSession session(options.model, options.overrides.over(repeated.overrides), pool);
+  pipeline::ModelSession session(options.model,
+                                 options.overrides.over(repeated.overrides),
+                                 options.precision.or_else(repeated.precision),
+                                 pool);
   if (!options.from_png.empty() && repeated.model != file_name(options.model)) {
     base::log_warning("{} was drawn by {}, not by {}",
                       options.from_png,
@@ -176,6 +181,7 @@ void add_sample(CLI::App& app, Commands& commands) {
                    "(default: up to 32)")
       ->option_text("N")
       ->check(whole_number(1, 4096));
+  add_precision(*sample, options->precision);
   add_threads(*sample, options->common);
   add_json(*sample, options->common);
   add_logging(*sample, options->common);

@@ -43,7 +43,7 @@ struct ThreadPool::State {
   std::atomic<bool> running{false};
   std::atomic<int64_t> next{0};
   int64_t count = 0;
-  const std::function<void(int64_t, int)>* task = nullptr;
+  const FunctionRef<void(int64_t, int)>* task = nullptr;
   std::mutex error_mutex;
   std::exception_ptr error;
   std::vector<std::thread> workers;
@@ -125,7 +125,7 @@ ThreadPool::~ThreadPool() {
 
 int ThreadPool::size() const { return static_cast<int>(state_->workers.size()) + 1; }
 
-void ThreadPool::run(int64_t count, const std::function<void(int64_t i, int thread)>& task) {
+void ThreadPool::run(int64_t count, FunctionRef<void(int64_t i, int thread)> task) {
   State& state = *state_;
   DITMOE_ASSERT(!state.running.exchange(true));
   state.count = count;

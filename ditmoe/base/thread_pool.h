@@ -1,8 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+
+#include "ditmoe/base/function_ref.h"
 
 namespace ditmoe::base {
 
@@ -21,7 +22,7 @@ class ThreadPool {
   // Calls task(i, thread) once for each i in [0, count), thread in [0, size()), and returns when
   // all are done. Which thread takes which i is not fixed: results must not depend on it. The first
   // exception thrown by a task is rethrown here after all threads have stopped. Not reentrant.
-  void run(int64_t count, const std::function<void(int64_t i, int thread)>& task);
+  void run(int64_t count, FunctionRef<void(int64_t i, int thread)> task);
 
  private:
   struct State;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include <oneapi/dnnl/dnnl.hpp>
 
@@ -92,6 +93,26 @@ void attention(const float* qkv,
     float* out = dst + first * width + head * dim;
     multiply({rows, dim, tokens, scores, tokens, v, v_stride, false, out, width});
   }
+}
+
+void attention(const base::BFloat16* qkv,
+               const AttentionShape& shape,
+               int64_t head,
+               const QkNorm* norm,
+               std::span<float> workspace,
+               base::BFloat16* dst) {
+  const int64_t d = shape.head_dim;
+  const AttentionShape one{shape.tokens, 1, d};
+  std::vector<float> src(static_cast<size_t>(shape.tokens * 3 * d));
+  std::vector<float> out(static_cast<size_t>(shape.tokens * d));
+  for (int64_t t = 0; t < shape.tokens; ++t)
+    for (int64_t p = 0; p < 3; ++p)
+      for (int64_t i = 0; i < d; ++i)
+        src[(t * 3 + p) * d + i] = base::to_float(qkv[(t * 3 + p) * shape.width() + head * d + i]);
+  attention(src.data(), one, 0, norm, workspace, out.data());
+  for (int64_t t = 0; t < shape.tokens; ++t)
+    for (int64_t i = 0; i < d; ++i)
+      dst[t * shape.width() + head * d + i] = base::to_bfloat16(out[t * d + i]);
 }
 
 }  // namespace ditmoe::kernels

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <span>
 
+#include "ditmoe/base/dtype.h"
+
 namespace ditmoe::kernels {
 
 // Self-attention within one image: width = heads · head_dim.
@@ -34,5 +36,12 @@ void attention(const float* qkv,
                const QkNorm* norm,
                std::span<float> workspace,
                float* dst);
+
+void attention(const base::BFloat16* qkv,
+               const AttentionShape& shape,
+               int64_t head,
+               const QkNorm* norm,
+               std::span<float> workspace,
+               base::BFloat16* dst);
 
 }  // namespace ditmoe::kernels

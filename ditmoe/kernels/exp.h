@@ -8,7 +8,7 @@ namespace ditmoe::kernels {
 // e^x to 2 ulp, inline and free of branches so that loops over it vectorise. NaN stays NaN,
 // overflow gives infinity, underflow goes through the denormals to zero.
 //   x = n ln 2 + r, |r| <= ln 2 / 2;   e^x = 2^n e^r
-inline float exp_f32(float x) {
+[[gnu::always_inline]] inline float exp_f32(float x) {
   // Beyond these e^x is infinite or zero in f32. A NaN fails both comparisons and passes through.
   x = x < -104.0f ? -104.0f : x;
   x = x > 89.0f ? 89.0f : x;

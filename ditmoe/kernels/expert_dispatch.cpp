@@ -17,9 +17,9 @@ void dispatch(
   for (int64_t expert = 0; expert < experts; ++expert) {
     result.first_slot[expert + 1] += result.first_slot[expert];
   }
-  std::vector<int64_t> next(result.first_slot.begin(), result.first_slot.end() - 1);
+  result.next.assign(result.first_slot.begin(), result.first_slot.end() - 1);
   for (int64_t choice = 0; choice < choices; ++choice) {
-    const int64_t slot = next[index[choice]]++;
+    const int64_t slot = result.next[index[choice]]++;
     result.token[slot] = static_cast<int32_t>(choice / top_k);
     result.slot[choice] = static_cast<int32_t>(slot);
   }

@@ -5,14 +5,16 @@
 #include <atomic>
 #include <mutex>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/kernels/bfloat16.h"
 #include "ditmoe/kernels/one_thread.h"
+#include "ditmoe/kernels/onednn_types.h"
 #include "ditmoe/kernels/panel_matmul.h"
+#include "ditmoe/kernels/quantize_weights.h"
 
 namespace ditmoe::kernels {
 
@@ -20,58 +22,120 @@ using dnnl::memory;
 
 namespace {
 
-struct Product {
-  dnnl::matmul::primitive_desc description;
-  dnnl::matmul primitive;
-};
+using Type = memory::data_type;
 
-memory::desc dense(int64_t rows, int64_t columns) {
-  return {{rows, columns}, memory::data_type::f32, memory::format_tag::ab};
+base::Isa least_isa(Precision precision) {
+  switch (precision) {
+    case Precision::kF32:
+      return base::Isa::kAvx512;
+    case Precision::kBf16:
+      return base::Isa::kAvx512Bf16;
+    case Precision::kInt8:
+      return base::Isa::kAvx512Vnni;
+  }
+  DITMOE_ASSERT(false);
+}
+
+memory::desc dense(int64_t rows, int64_t columns, Type type) {
+  return {{rows, columns}, type, memory::format_tag::ab};
 }
 
 dnnl::matmul::primitive_desc describe(const dnnl::engine& engine,
                                       int64_t rows,
                                       const memory::desc& weights,
+                                      const ProductTypes& types,
                                       bool bias) {
   const int64_t inputs = weights.dims()[0];
   const int64_t outputs = weights.dims()[1];
   // The default scratchpad belongs to the primitive and is shared by the threads that execute it.
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const memory::desc src = dense(rows, inputs);
-  const memory::desc dst = dense(rows, outputs);
+  const memory::desc src = dense(rows, inputs, types.src);
+  const memory::desc dst = dense(rows, outputs, types.dst);
   const dnnl::matmul::desc operation =
-      bias ? dnnl::matmul::desc(src, weights, dense(1, outputs), dst)
+      bias ? dnnl::matmul::desc(src, weights, dense(1, outputs, Type::f32), dst)
            : dnnl::matmul::desc(src, weights, dst);
   return {operation, attributes, engine};
+}
+
+// Only oneDNN's brgemm code computes a row alike among any number of rows.
+bool is_brgemm(const dnnl::matmul::primitive_desc& description) {
+  return std::string_view(description.impl_info_str()).starts_with("brg");
+}
+
+bool has_brgemm(const dnnl::engine& engine, Precision precision) {
+  const OneThread one_thread;
+  const ProductTypes types = types_of(precision);
+  const memory::desc any({64, 64}, types.weights, memory::format_tag::any);
+  return is_brgemm(describe(engine, kMaxTileRows, any, types, false));
 }
 
 // oneDNN takes handles as void* for sources too, and does not write to them.
 void* handle(const void* data) { return const_cast<void*>(data); }
 
+// A primitive for one number of rows. oneDNN's handles are kept per thread: making them costs more
+// than setting what they point to.
+struct Product {
+  struct Handles {
+    memory src, weights, bias, dst, scratchpad;
+  };
+
+  Product(const dnnl::engine& engine,
+          const dnnl::matmul::primitive_desc& description,
+          size_t threads)
+      : primitive(description), scratch_bytes(description.scratchpad_desc().get_size()) {
+    for (size_t thread = 0; thread < threads; ++thread) {
+      handles.push_back({memory(description.src_desc(), engine, nullptr),
+                         memory(description.weights_desc(), engine, nullptr),
+                         memory(description.bias_desc(), engine, nullptr),
+                         memory(description.dst_desc(), engine, nullptr),
+                         memory(description.scratchpad_desc(), engine, nullptr)});
+    }
+  }
+
+  dnnl::matmul primitive;
+  size_t scratch_bytes;
+  std::vector<Handles> handles;
+};
+
+// oneDNN may use no more than DITMOE_FORCE_ISA allows; it takes that before its first use only.
+void cap_onednn() {
+  static const bool capped = [] {
+    const base::Isa isa = base::chosen_isa();
+    if (isa == base::cpu_isa()) return false;
+    const std::array<dnnl::cpu_isa, 4> names = {dnnl::cpu_isa::avx2,
+                                                dnnl::cpu_isa::avx512_core,
+                                                dnnl::cpu_isa::avx512_core_vnni,
+                                                dnnl::cpu_isa::avx512_core_bf16};
+    return dnnl::set_max_cpu_isa(names.at(static_cast<size_t>(isa))) == dnnl::status::success;
+  }();
+  static_cast<void>(capped);
+}
+
 }  // namespace
 
-// One (outputs, inputs, bias). Where oneDNN has its AVX-512 code, the primitives, compiled when a
-// number of rows first occurs: a run-time number of rows falls off oneDNN's fast path.
+// One (outputs, inputs, bias, precision). Where oneDNN has its AVX-512 code, the primitives: a
+// run-time number of rows falls off oneDNN's fast path.
 struct ProductShape {
   dnnl::engine engine;
   memory::desc weights;  // packed; the same for every number of rows
+  Precision precision = Precision::kF32;
   bool bias = false;
   bool panels = false;  // our own product takes oneDNN's place
+  size_t threads = 1;
   std::mutex compiling;
-  std::array<std::atomic<const Product*>, kMaxTileRows + 1> by_rows = {};
-  std::vector<std::unique_ptr<const Product>> owned;
+  std::array<std::atomic<Product*>, kMaxTileRows + 1> by_rows = {};
+  std::vector<std::unique_ptr<Product>> owned;
 
-  const Product& with_rows(int64_t rows) {
-    const Product* found = by_rows[rows].load(std::memory_order_acquire);
-    if (found != nullptr) {
-      return *found;
-    }
+  Product& with_rows(int64_t rows) {
+    Product* found = by_rows[rows].load(std::memory_order_acquire);
+    if (found != nullptr) return *found;
     const std::lock_guard lock(compiling);
     found = by_rows[rows].load(std::memory_order_relaxed);
     if (found == nullptr) {
-      const auto description = describe(engine, rows, weights, bias);
-      owned.push_back(std::make_unique<Product>(Product{description, dnnl::matmul(description)}));
+      const OneThread one_thread;  // what is made for several threads stays so
+      const auto description = describe(engine, rows, weights, types_of(precision), bias);
+      owned.push_back(std::make_unique<Product>(engine, description, threads));
       found = owned.back().get();
       by_rows[rows].store(found, std::memory_order_release);
     }
@@ -87,22 +151,23 @@ struct Matmul::Threads {
 
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   std::vector<Thread> threads;
+  std::mutex adding;
+  std::vector<std::unique_ptr<ProductShape>> shapes;
+
+  std::byte* scratchpad(int thread, size_t bytes) {
+    base::Tensor& own = threads.at(static_cast<size_t>(thread)).scratchpad;
+    if (own.bytes() < bytes) own = base::Tensor(base::DType::kU8, {static_cast<int64_t>(bytes)});
+    return own.data();
+  }
 };
 
-std::vector<Tile> split_rows(int64_t rows, int64_t count) {
-  std::vector<Tile> tiles;
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t first = rows * i / count;
-    tiles.push_back({first, rows * (i + 1) / count - first});
+Matmul::Matmul(int num_threads, base::Isa isa) {
+  cap_onednn();
+  threads_ = std::make_unique<Threads>();
+  for (const Precision precision : {Precision::kF32, Precision::kBf16, Precision::kInt8}) {
+    by_onednn_.at(static_cast<size_t>(precision)) =
+        isa >= least_isa(precision) && has_brgemm(threads_->engine, precision);
   }
-  return tiles;
-}
-
-std::vector<Tile> tiles_of(int64_t rows) {
-  return split_rows(rows, (rows + kMaxTileRows - 1) / kMaxTileRows);
-}
-
-Matmul::Matmul(int num_threads) : threads_(std::make_unique<Threads>()) {
   for (int thread = 0; thread < num_threads; ++thread) {
     threads_->threads.push_back({dnnl::stream(threads_->engine), {}});
   }
@@ -110,89 +175,172 @@ Matmul::Matmul(int num_threads) : threads_(std::make_unique<Threads>()) {
 
 Matmul::~Matmul() = default;
 
-ProductShape& Matmul::shape_of(int64_t outputs, int64_t inputs, bool bias) {
-  for (const auto& shape : shapes_) {
-    if (shape->weights.dims() == memory::dims{inputs, outputs} && shape->bias == bias) {
+Precision Matmul::computed(Precision wanted) const {
+  return by_onednn_.at(static_cast<size_t>(wanted)) ? wanted : Precision::kF32;
+}
+
+ProductShape& Matmul::shape_of(int64_t outputs, int64_t inputs, bool bias, Precision precision) {
+  const std::lock_guard lock(threads_->adding);
+  for (const auto& shape : threads_->shapes) {
+    if (shape->weights.dims() == memory::dims{inputs, outputs} && shape->bias == bias &&
+        shape->precision == precision) {
       return *shape;
     }
   }
-  const memory::desc any({inputs, outputs}, memory::data_type::f32, memory::format_tag::any);
+  const OneThread one_thread;
   auto shape = std::make_unique<ProductShape>();
   shape->engine = threads_->engine;
-  const auto description = describe(threads_->engine, kMaxTileRows, any, bias);
-  shape->weights = description.weights_desc();
-  // Only oneDNN's brgemm code computes a row alike among any number of rows.
-  shape->panels = !std::string_view(description.impl_info_str()).starts_with("brg");
+  shape->precision = precision;
   shape->bias = bias;
-  shapes_.push_back(std::move(shape));
-  return *shapes_.back();
+  shape->threads = threads_->threads.size();
+  shape->panels = !by_onednn_.at(static_cast<size_t>(precision));
+  const ProductTypes types = types_of(shape->panels ? Precision::kF32 : precision);
+  const memory::desc any({inputs, outputs}, types.weights, memory::format_tag::any);
+  const auto description = describe(threads_->engine, kMaxTileRows, any, types, bias);
+  DITMOE_ASSERT(shape->panels || is_brgemm(description));
+  shape->weights = description.weights_desc();
+  threads_->shapes.push_back(std::move(shape));
+  return *threads_->shapes.back();
 }
 
-PackedMatrix Matmul::pack(const float* weight, const float* bias, int64_t outputs, int64_t inputs) {
+namespace {
+
+// W in the element type it is packed from: as given, or quantized.
+struct Source {
+  base::Tensor owned;
+  const void* data = nullptr;
+  Type type = Type::f32;
+};
+
+Source source_of(const base::TensorView& weight,
+                 Precision precision,
+                 base::Arena& arena,
+                 QuantizedColumns& columns) {
+  const int64_t outputs = weight.shape.at(0);
+  const int64_t inputs = weight.size() / outputs;
+  Source source;
+  const bool narrow = weight.dtype == base::DType::kBF16;
+  DITMOE_ASSERT(narrow || weight.dtype == base::DType::kF32);
+  if (precision != Precision::kInt8) {
+    source.data = weight.data;
+    source.type = narrow ? Type::bf16 : Type::f32;
+    return source;
+  }
+  const base::Tensor wide = narrow ? base::convert(weight, base::DType::kF32) : base::Tensor();
+  const auto* values = reinterpret_cast<const float*>(narrow ? wide.view().data : weight.data);
+  source.owned = base::Tensor(base::DType::kI8, weight.shape);
+  auto* scale = arena.take_array<float>(outputs);
+  auto* offset = arena.take_array<int32_t>(outputs);
+  quantize_weights(values, outputs, inputs, source.owned.as<int8_t>().data(), scale, offset);
+  columns = {scale, offset};
+  source.data = source.owned.data();
+  source.type = Type::s8;
+  return source;
+}
+
+// Our own product reads f32 or bf16 as the precision says.
+Source as_stored(const base::TensorView& weight, Source source, Precision precision) {
+  const base::DType wanted = precision == Precision::kF32 ? base::DType::kF32 : base::DType::kBF16;
+  if (precision == Precision::kInt8 || weight.dtype == wanted) return source;
+  source.owned = base::convert(weight, wanted);
+  source.data = source.owned.data();
+  return source;
+}
+
+}  // namespace
+
+PackedMatrix Matmul::pack(const base::TensorView& weight,
+                          const float* bias,
+                          Precision precision,
+                          base::Arena& arena) {
   const OneThread one_thread;
   PackedMatrix packed;
-  packed.inputs_ = inputs;
-  packed.outputs_ = outputs;
-  packed.shape_ = &shape_of(outputs, inputs, bias != nullptr);
+  packed.outputs_ = weight.shape.at(0);
+  packed.inputs_ = weight.size() / packed.outputs_;
+  packed.precision_ = precision;
   if (bias != nullptr) {
-    packed.bias_ = base::Tensor::from({outputs}, {bias, static_cast<size_t>(outputs)});
+    auto* own = arena.take_array<float>(packed.outputs_);
+    std::copy_n(bias, packed.outputs_, own);
+    packed.bias_ = own;
   }
-  if (packed.shape_->panels) {
-    packed.weights_ = pack_panels(weight, outputs, inputs);
+  const bool product_adds_bias = bias != nullptr && precision != Precision::kInt8;
+  ProductShape& shape = shape_of(packed.outputs_, packed.inputs_, product_adds_bias, precision);
+  packed.shape_ = &shape;
+  Source source = source_of(weight, precision, arena, packed.columns_);
+  if (shape.panels) {
+    source = as_stored(weight, std::move(source), precision);
+    std::byte* dst = arena.take(panel_bytes(packed.outputs_, packed.inputs_, precision));
+    pack_panels(source.data, packed.outputs_, packed.inputs_, precision, dst);
+    packed.weights_ = dst;
     return packed;
   }
-  const memory::desc& layout = packed.shape_->weights;
-  packed.weights_ = base::Tensor(base::DType::kU8, {static_cast<int64_t>(layout.get_size())});
+  std::byte* dst = arena.take(shape.weights.get_size());
   // [outputs, inputs] in rows is [inputs, outputs] in columns.
-  const memory::desc stored({inputs, outputs}, memory::data_type::f32, memory::format_tag::ba);
-  memory src(stored, threads_->engine, handle(weight));
-  memory dst(layout, threads_->engine, packed.weights_.data());
-  dnnl::stream& stream = threads_->threads.front().stream;
-  dnnl::reorder(src, dst).execute(stream, src, dst);
+  const memory::desc stored({packed.inputs_, packed.outputs_}, source.type, memory::format_tag::ba);
+  memory src_memory(stored, threads_->engine, handle(source.data));
+  memory dst_memory(shape.weights, threads_->engine, dst);
+  dnnl::stream stream(threads_->engine);
+  dnnl::reorder(src_memory, dst_memory).execute(stream, src_memory, dst_memory);
   stream.wait();
+  packed.weights_ = dst;
   return packed;
 }
 
 void Matmul::multiply(
-    const float* x, int64_t rows, const PackedMatrix& w, float* y, int thread) const {
-  if (w.shape_->panels) {
-    const float* bias = w.shape_->bias ? w.bias_.as<float>().data() : nullptr;
-    panel_matmul(x, rows, w.weights_, bias, w.outputs_, y);
+    const void* x, int64_t rows, const PackedMatrix& w, void* y, int thread) const {
+  ProductShape& shape = *w.shape_;
+  const auto* src = static_cast<const std::byte*>(x);
+  auto* dst = static_cast<std::byte*>(y);
+  if (shape.panels) {
+    const size_t bytes = static_cast<size_t>(w.inputs_ * kPanelColumns) * sizeof(float);
+    auto* workspace = reinterpret_cast<float*>(threads_->scratchpad(thread, bytes));
+    const Panels panels = {w.weights_, w.columns_.scale, w.precision_, w.inputs_, w.outputs_};
+    panel_matmul(
+        static_cast<const float*>(x), rows, panels, w.bias_, workspace, static_cast<float*>(y));
     return;
   }
   const OneThread one_thread;
+  const auto row_bytes = [](const memory::desc& matrix) {
+    return matrix.get_size() / static_cast<size_t>(matrix.dims()[0]);
+  };
   for (const Tile& tile : tiles_of(rows)) {
-    multiply_tile(x + tile.first * w.inputs_, tile.rows, w, y + tile.first * w.outputs_, thread);
+    Product& product = shape.with_rows(tile.rows);
+    Product::Handles& own = product.handles[static_cast<size_t>(thread)];
+    own.src.set_data_handle(
+        handle(src + static_cast<size_t>(tile.first) * row_bytes(own.src.get_desc())));
+    own.weights.set_data_handle(handle(w.weights_));
+    own.dst.set_data_handle(dst + static_cast<size_t>(tile.first) * row_bytes(own.dst.get_desc()));
+    std::array<dnnl_exec_arg_t, 5> arguments = {{{DNNL_ARG_SRC, own.src.get()},
+                                                 {DNNL_ARG_WEIGHTS, own.weights.get()},
+                                                 {DNNL_ARG_DST, own.dst.get()}}};
+    int count = 3;
+    if (product.scratch_bytes > 0) {
+      own.scratchpad.set_data_handle(threads_->scratchpad(thread, product.scratch_bytes));
+      arguments[count++] = {DNNL_ARG_SCRATCHPAD, own.scratchpad.get()};
+    }
+    if (shape.bias) {
+      own.bias.set_data_handle(handle(w.bias_));
+      arguments[count++] = {DNNL_ARG_BIAS, own.bias.get()};
+    }
+    dnnl_stream_t stream = threads_->threads[static_cast<size_t>(thread)].stream.get();
+    const dnnl_status_t status =
+        dnnl_primitive_execute(product.primitive.get(), stream, count, arguments.data());
+    DITMOE_ASSERT(status == dnnl_success);
   }
 }
 
-void Matmul::multiply_tile(
-    const float* x, int64_t rows, const PackedMatrix& w, float* y, int thread) const {
-  Threads::Thread& own = threads_->threads.at(static_cast<size_t>(thread));
-  const dnnl::engine& engine = threads_->engine;
-  const Product& product = w.shape_->with_rows(rows);
-  const memory::desc scratchpad = product.description.scratchpad_desc();
-  const auto scratch_bytes = static_cast<int64_t>(scratchpad.get_size());
-  if (own.scratchpad.size() < scratch_bytes) {
-    own.scratchpad = base::Tensor(base::DType::kU8, {scratch_bytes});
+void Matmul::compile(const PackedMatrix& w, int64_t max_rows) const {
+  if (w.shape_->panels) return;
+  for (int64_t rows = 1; rows <= std::min(max_rows, kMaxTileRows); ++rows) {
+    w.shape_->with_rows(rows);
   }
-  std::unordered_map<int, memory> arguments = {
-      {DNNL_ARG_SRC, memory(product.description.src_desc(), engine, handle(x))},
-      {DNNL_ARG_WEIGHTS, memory(w.shape_->weights, engine, handle(w.weights_.view().data))},
-      {DNNL_ARG_DST, memory(product.description.dst_desc(), engine, y)},
-      {DNNL_ARG_SCRATCHPAD, memory(scratchpad, engine, own.scratchpad.data())}};
-  if (w.shape_->bias) {
-    arguments.emplace(DNNL_ARG_BIAS,
-                      memory(product.description.bias_desc(), engine, handle(w.bias_.view().data)));
-  }
-  product.primitive.execute(own.stream, arguments);
 }
 
 std::string Matmul::implementation(const PackedMatrix& w) {
-  if (w.shape_->panels) {
-    return "panels:avx2";
-  }
-  return w.shape_->with_rows(kMaxTileRows).description.impl_info_str();
+  if (w.shape_->panels) return "panels:avx2";
+  ProductShape& shape = *w.shape_;
+  return describe(shape.engine, kMaxTileRows, shape.weights, types_of(shape.precision), shape.bias)
+      .impl_info_str();
 }
 
 }  // namespace ditmoe::kernels

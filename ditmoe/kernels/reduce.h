@@ -8,7 +8,7 @@ namespace ditmoe::kernels {
 // Sums term(i) over i in [0, size) in 16 lanes, lane l taking i = l mod 16: an order of additions
 // that vectorises and depends on nothing but size.
 template <typename Term>
-float sum_in_lanes(int64_t size, const Term& term) {
+[[gnu::always_inline]] inline float sum_in_lanes(int64_t size, const Term& term) {
   constexpr int64_t kLanes = 16;  // two AVX2 registers, to hide the latency of an addition
   std::array<float, kLanes> lanes = {};
   const int64_t whole = size - size % kLanes;

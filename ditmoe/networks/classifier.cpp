@@ -60,11 +60,12 @@ base::Tensor read_weight(const formats::SafetensorsFile& file, const TensorSpec&
 }
 
 // [out, in, 3, 3] → [out, tap, in], the order in which gather_neighbours lays out its columns.
-std::vector<float> taps_first(const base::Tensor& weight) {
+base::Tensor taps_first(const base::Tensor& weight) {
   const int64_t outputs = weight.dim(0);
   const int64_t inputs = weight.dim(1);
   const auto src = weight.as<float>();
-  std::vector<float> dst(src.size());
+  base::Tensor result(base::DType::kF32, {outputs, kTaps * inputs});
+  const auto dst = result.as<float>();
   for (int64_t out = 0; out < outputs; ++out) {
     for (int64_t in = 0; in < inputs; ++in) {
       for (int64_t tap = 0; tap < kTaps; ++tap) {
@@ -73,7 +74,7 @@ std::vector<float> taps_first(const base::Tensor& weight) {
       }
     }
   }
-  return dst;
+  return result;
 }
 
 // Each pixel's 3x3 neighbourhood in a row: map_HWC [size, size, channels] → columns
@@ -155,6 +156,7 @@ struct Classifier::State {
   std::vector<std::string> class_names;
   base::ThreadPool& pool;
   kernels::Matmul matmul;
+  base::Arena arena{size_t{2} << 20};
   std::vector<kernels::PackedMatrix> convolutions;
   kernels::PackedMatrix hidden;
   kernels::PackedMatrix head;
@@ -172,15 +174,15 @@ void Classifier::State::load(const formats::SafetensorsFile& file) {
   for (size_t i = 0; i < specs.size(); i += 2) {
     const base::Tensor weight = read_weight(file, specs[i]);
     const base::Tensor bias = read_weight(file, specs[i + 1]);
-    const float* bias_data = bias.as<float>().data();
-    const int64_t outputs = weight.dim(0);
-    const int64_t inputs = weight.size() / outputs;
+    const auto pack = [&](const base::Tensor& matrix) {
+      return matmul.pack(matrix.view(), bias.as<float>().data(), kernels::Precision::kF32, arena);
+    };
     if (specs[i].name == "hidden.weight") {
-      hidden = matmul.pack(weight.as<float>().data(), bias_data, outputs, inputs);
+      hidden = pack(weight);
     } else if (specs[i].name == "head.weight") {
-      head = matmul.pack(weight.as<float>().data(), bias_data, outputs, inputs);
+      head = pack(weight);
     } else {
-      convolutions.push_back(matmul.pack(taps_first(weight).data(), bias_data, outputs, inputs));
+      convolutions.push_back(pack(taps_first(weight)));
     }
   }
 }

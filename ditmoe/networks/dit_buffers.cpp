@@ -3,11 +3,14 @@
 #include <algorithm>
 
 #include "ditmoe/kernels/attention.h"
-#include "ditmoe/kernels/timestep_embedding.h"
+#include "ditmoe/kernels/tiles.h"
 #include "ditmoe/networks/dit_weights.h"
 
 namespace ditmoe::networks {
 namespace {
+
+using kernels::Activations;
+using kernels::Precision;
 
 bool has_routing(const DitConfig& config) { return config.feed_forward == FeedForward::kMoe; }
 
@@ -19,45 +22,55 @@ int64_t widest_hidden(const DitConfig& config) {
   return widest;
 }
 
-}  // namespace
-
-void DitBuffers::resize(const DitConfig& config, int64_t images) {
-  const auto size = [](auto& values, int64_t count) { values.resize(static_cast<size_t>(count)); };
-  const int64_t rows = images * config.tokens();
-  const int64_t width = config.width;
-  size(time_N256, images * kernels::kTimestepWidth);
-  size(hidden_ND, images * width);
-  size(condition_ND, images * width);
-  size(modulation_LN6D, config.depth * images * 6 * width);
-  size(final_modulation_N2D, images * 2 * width);
-  size(x_RD, rows * width);
-  size(normed_RD, rows * width);
-  size(qkv_R3D, rows * 3 * width);
-  size(attended_RD, rows * width);
-  size(everyone_RD, rows * width);
-  size(output_RO, rows * config.patch_size * config.patch_size * config.output_channels());
-  if (has_routing(config)) {
-    size(expert_RK, rows * config.top_k);
-    size(weight_RK, rows * config.top_k);
-    size(expert_out_SD, rows * config.top_k * width);
-  }
+Activations take(base::Arena& arena, Precision precision, int64_t rows, int64_t width) {
+  Activations activations{precision, width, nullptr, nullptr};
+  activations.values = arena.take(static_cast<size_t>(rows * activations.row_bytes()));
+  if (precision == Precision::kInt8) activations.scale = arena.take_array<float>(rows);
+  return activations;
 }
 
-DitScratch::DitScratch(const DitConfig& config) {
-  const auto size = [](std::vector<float>& values, int64_t count) {
-    values.resize(static_cast<size_t>(count));
-  };
+}  // namespace
+
+void DitBuffers::reserve(const DitConfig& config, const ActivationTypes& types, int64_t images) {
+  if (images <= capacity) return;
+  const int64_t rows = images * config.tokens();
+  const int64_t width = config.width;
+  arena_ = std::make_unique<base::Arena>(size_t{16} << 20);
+  x_RD = arena_->take_array<float>(rows * width);
+  normed_RD = take(*arena_, types.products, rows, width);
+  qkv_R3D = take(*arena_, types.wide(), rows, 3 * width);
+  attended_RD = take(*arena_, types.wide(), rows, width);
+  everyone_RD = arena_->take_array<float>(rows * width);
+  output_RO = arena_->take_array<float>(rows * config.patch_size * config.patch_size *
+                                        config.output_channels());
+  if (has_routing(config)) {
+    const int64_t slots = rows * config.top_k;
+    expert_RK = arena_->take_array<int32_t>(slots);
+    weight_RK = arena_->take_array<float>(slots);
+    expert_out_SD = arena_->take_array<float>(slots * width);
+    dispatch.reserve(slots, config.experts);
+  }
+  capacity = images;
+}
+
+DitScratch::DitScratch(const DitConfig& config, const ActivationTypes& types, base::Arena& arena) {
   constexpr int64_t kTile = kernels::kMaxTileRows;
-  const int64_t patch_values = config.patch_size * config.patch_size * config.channels;
-  size(patches, config.tokens() * patch_values);
-  size(attention,
-       kernels::attention_workspace({config.tokens(), config.heads, config.head_dim()},
-                                    config.qk_norm));
-  size(rows_in, kTile * config.width);
-  size(rows_out, kTile * config.width);
-  size(logits, kTile * config.experts);
-  size(gate_up, kTile * 2 * std::min(kHiddenChunk, widest_hidden(config)));
-  size(hidden, kTile * widest_hidden(config));
+  const int64_t width = config.width;
+  const int64_t hidden_width = widest_hidden(config);
+  const int64_t chunk = std::min(kHiddenChunk, hidden_width);
+  patches = arena.take_array<float>(config.tokens() * config.patch_size * config.patch_size *
+                                    config.channels);
+  attention.resize(static_cast<size_t>(kernels::attention_workspace(
+      {config.tokens(), config.heads, config.head_dim()}, config.qk_norm)));
+  row_D = arena.take_array<float>(width);
+  rows_f32 = arena.take_array<float>(kTile * width);
+  choice = arena.take_array<float>(3 * config.experts);
+  rows = take(arena, types.products, kTile, width);
+  wide = arena.take_array<float>(kTile * std::max(width, 2 * chunk));
+  hidden = take(arena, types.wide(), kTile, hidden_width);
+  if (types.products == Precision::kInt8) {
+    hidden_int8 = take(arena, Precision::kInt8, kTile, hidden_width);
+  }
 }
 
 }  // namespace ditmoe::networks

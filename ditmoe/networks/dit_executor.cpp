@@ -5,8 +5,19 @@
 
 namespace ditmoe::networks {
 
-DitExecutor::DitExecutor(const ModelFile& model, base::ThreadPool& pool)
-    : forward_(std::make_unique<DitForward>(model, pool)) {}
+DitExecutor::DitExecutor(const WeightSource& weights,
+                         const ExecutorOptions& options,
+                         base::ThreadPool& pool)
+    : forward_(std::make_unique<DitForward>(weights, options, pool)) {}
+
+DitExecutor::DitExecutor(const ModelFile& model,
+                         const ExecutorOptions& options,
+                         base::ThreadPool& pool)
+    : DitExecutor(FileWeights(model), options, pool) {}
+
+kernels::Precision DitExecutor::computed() const { return forward_->products().computed(); }
+
+Profile& DitExecutor::profile() { return forward_->profile(); }
 
 DitExecutor::~DitExecutor() = default;
 

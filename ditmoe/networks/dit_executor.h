@@ -3,13 +3,17 @@
 #include <memory>
 #include <vector>
 
+#include "ditmoe/base/cpu.h"
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/diffusion/denoiser.h"
+#include "ditmoe/kernels/precision.h"
 #include "ditmoe/networks/model_file.h"
+#include "ditmoe/networks/weight_source.h"
 
 namespace ditmoe::networks {
 
 class DitForward;
+class Profile;
 
 // Experts chosen in one forward, MoE blocks in order of depth. Per token the K choices are sorted
 // by expert index.
@@ -21,12 +25,20 @@ struct RoutingTrace {
   std::vector<float> weight;   // [moe_layers, N·T, K] softmax values, not renormalised
 };
 
-// The torch-free forward of DiT-MoE, DiT and the dense SwiGLU control in f32 on a CPU.
-// Weights are converted and packed once when made. One predict at a time.
+// How to compute.
+struct ExecutorOptions {
+  kernels::Precision precision = kernels::Precision::kF32;
+  base::Isa isa = base::chosen_isa();  // one that the CPU has
+};
+
+// The torch-free forward of DiT-MoE, DiT and the dense SwiGLU control on a CPU. Weights are
+// converted and packed once when made. One predict at a time. Bits of an image depend on the
+// precision and the instruction set, but neither on the batch nor on the number of threads.
 class DitExecutor final : public diffusion::Denoiser {
  public:
-  // pool must outlive the executor.
-  DitExecutor(const ModelFile& model, base::ThreadPool& pool);
+  // pool must outlive the executor; the source is not needed any more.
+  DitExecutor(const WeightSource& weights, const ExecutorOptions& options, base::ThreadPool& pool);
+  DitExecutor(const ModelFile& model, const ExecutorOptions& options, base::ThreadPool& pool);
   ~DitExecutor() override;
 
   diffusion::ImageShape input_shape() const override;
@@ -43,6 +55,12 @@ class DitExecutor final : public diffusion::Denoiser {
                       std::span<const int32_t> y_N,
                       std::span<float> out,
                       RoutingTrace& trace);
+
+  // What the large products compute in: f32 where the CPU cannot do what was asked for.
+  kernels::Precision computed() const;
+
+  // Time spent per part, once enabled.
+  Profile& profile();
 
  private:
   void check(std::span<const float> x_NCHW,

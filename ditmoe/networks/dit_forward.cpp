@@ -1,23 +1,24 @@
 #include "ditmoe/networks/dit_forward.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "ditmoe/kernels/attention.h"
-#include "ditmoe/kernels/gated_residual.h"
-#include "ditmoe/kernels/layer_norm.h"
 #include "ditmoe/kernels/patchify.h"
 #include "ditmoe/kernels/router.h"
-#include "ditmoe/kernels/silu.h"
-#include "ditmoe/kernels/timestep_embedding.h"
 #include "ditmoe/networks/dit_feed_forward.h"
 
 namespace ditmoe::networks {
 namespace {
 
+using kernels::Activations;
+using kernels::Precision;
 using kernels::Tile;
 
-// Tiles lower than this cost more in calls than further threads bring.
-constexpr int64_t kMinTileRows = 16;
+// Products of lower tiles are slower than what a further thread brings; higher ones leave threads
+// without work at the end of a phase.
+constexpr int64_t kMinTileRows = 32;
+constexpr int64_t kGoodTileRows = 128;
 
 kernels::PatchShape patch_shape(const DitConfig& config, int64_t channels) {
   return {channels, config.image_size, config.image_size, config.patch_size};
@@ -25,12 +26,20 @@ kernels::PatchShape patch_shape(const DitConfig& config, int64_t channels) {
 
 }  // namespace
 
-DitForward::DitForward(const ModelFile& model, base::ThreadPool& pool)
-    : config_(model.config()),
+DitForward::DitForward(const WeightSource& weights,
+                       const ExecutorOptions& options,
+                       base::ThreadPool& pool)
+    : config_(weights.config()),
       pool_(pool),
-      matmul_(pool.size()),
-      weights_(load_dit_weights(model, matmul_)),
-      scratch_(static_cast<size_t>(pool.size()), DitScratch(config_)) {}
+      products_(pool.size(), options.precision, options.isa),
+      types_{products_.computed()},
+      weights_(load_dit_weights(weights, options.precision, products_.matmul(), arena_, pool)),
+      conditioning_(config_, weights_, products_, pool),
+      profile_(pool.size()) {
+  for (int thread = 0; thread < pool.size(); ++thread) {
+    scratch_.emplace_back(config_, types_, arena_);
+  }
+}
 
 void DitForward::run(std::span<const float> x_NCHW,
                      std::span<const float> t_N,
@@ -43,270 +52,271 @@ void DitForward::run(std::span<const float> x_NCHW,
     trace->tokens = rows();
     trace->top_k = config_.top_k;
   }
-  condition(t_N, y_N);
-  modulations();
+  Lap lap(profile_, 0);
+  conditioning_.prepare(t_N, y_N);
+  lap.end(Op::kCondition);
   embed_patches(x_NCHW);
   for (int64_t layer = 0; layer < config_.depth; ++layer) {
     const BlockWeights& block = weights_.blocks[static_cast<size_t>(layer)];
     qkv_phase(layer);
     attention_phase(block);
     projection_phase(layer);
-    if (trace != nullptr && block.routed) {
-      record_routing(*trace);
-    }
+    if (trace != nullptr && block.routed) record_routing(*trace);
     feed_forward_phase(block);
   }
   final_phase(out);
 }
 
-const float* DitForward::modulation(int64_t layer, int64_t image, Modulation part) const {
-  const int64_t row = layer * images_ + image;
-  return buffers_.modulation_LN6D.data() + (row * kParts + part) * width();
-}
-
-template <typename F>
-void DitForward::by_image(const Tile& tile, const F& rows_of) const {
-  const int64_t tokens = config_.tokens();
-  const int64_t tile_end = tile.first + tile.rows;
-  for (int64_t row = tile.first; row < tile_end;) {
-    const int64_t image = row / tokens;
-    const int64_t end = std::min((image + 1) * tokens, tile_end);
-    rows_of(image, row, end - row);
-    row = end;
-  }
-}
-
-void DitForward::for_each_tile(const std::function<void(const Tile& tile, int thread)>& work) {
+template <typename Work>
+void DitForward::for_each_tile(const Work& work) {
   pool_.run(static_cast<int64_t>(tiles_.size()),
             [&](int64_t i, int thread) { work(tiles_[static_cast<size_t>(i)], thread); });
 }
 
 void DitForward::prepare(int64_t images) {
+  buffers_.reserve(config_, types_, images);
+  if (images == images_) return;
   images_ = images;
-  buffers_.resize(config_, images);
   // The same number of tiles for each thread, so that none waits for another's last one.
   const int64_t share = (rows() + pool_.size() - 1) / pool_.size();
-  const int64_t tiles_each = (share + kernels::kMaxTileRows - 1) / kernels::kMaxTileRows;
+  const int64_t tiles_each = (share + kGoodTileRows - 1) / kGoodTileRows;
   const int64_t most = std::max<int64_t>(1, rows() / kMinTileRows);
   tiles_ = kernels::split_rows(rows(), std::min(tiles_each * pool_.size(), most));
-}
-
-void DitForward::condition(std::span<const float> t_N, std::span<const int32_t> y_N) {
-  float* condition = buffers_.condition_ND.data();
-  kernels::timestep_embedding(t_N.data(), images_, buffers_.time_N256.data());
-  matmul_.multiply(
-      buffers_.time_N256.data(), images_, weights_.time_0, buffers_.hidden_ND.data(), 0);
-  for (int64_t image = 0; image < images_; ++image) {
-    float* hidden = buffers_.hidden_ND.data() + image * width();
-    kernels::silu(hidden, width(), hidden);
-  }
-  matmul_.multiply(buffers_.hidden_ND.data(), images_, weights_.time_2, condition, 0);
-  const float* labels = weights_.labels_LD.as<float>().data();
-  for (int64_t image = 0; image < images_; ++image) {
-    float* row = condition + image * width();
-    const float* label = labels + y_N[static_cast<size_t>(image)] * width();
-    for (int64_t i = 0; i < width(); ++i) {
-      row[i] += label[i];
-    }
-    // Every use of the condition begins with this SiLU.
-    kernels::silu(row, width(), row);
-  }
-}
-
-void DitForward::modulations() {
-  pool_.run(config_.depth + 1, [&](int64_t layer, int thread) {
-    const bool last = layer == config_.depth;
-    matmul_.multiply(
-        buffers_.condition_ND.data(),
-        images_,
-        last ? weights_.final_modulation : weights_.blocks[static_cast<size_t>(layer)].modulation,
-        last ? buffers_.final_modulation_N2D.data()
-             : buffers_.modulation_LN6D.data() + layer * images_ * kParts * width(),
-        thread);
-  });
+  const int64_t slots = rows() * config_.top_k;
+  tasks_.reserve(tiles_.size() +
+                 static_cast<size_t>(slots / kernels::kMaxTileRows + config_.experts + 1));
 }
 
 void DitForward::embed_patches(std::span<const float> x_NCHW) {
   const kernels::PatchShape shape = patch_shape(config_, config_.channels);
   const float* position = weights_.position_TD.as<float>().data();
   pool_.run(images_, [&](int64_t image, int thread) {
-    float* patches = scratch_[static_cast<size_t>(thread)].patches.data();
+    Lap lap(profile_, thread);
+    float* patches = scratch_[static_cast<size_t>(thread)].patches;
     kernels::patchify(x_NCHW.data() + image * shape.image_size(), shape, patches);
-    float* x = buffers_.x_RD.data() + image * config_.tokens() * width();
-    matmul_.multiply(patches, config_.tokens(), weights_.patch, x, thread);
-    for (int64_t i = 0; i < config_.tokens() * width(); ++i) {
-      x[i] += position[i];
-    }
+    float* x = buffers_.x_RD + image * config_.tokens() * width();
+    products_.linear_f32(patches, config_.tokens(), weights_.patch, x, thread);
+    for (int64_t i = 0; i < config_.tokens() * width(); ++i) x[i] += position[i];
+    lap.end(Op::kPatches);
   });
 }
 
 void DitForward::qkv_phase(int64_t layer) {
   const BlockWeights& block = weights_.blocks[static_cast<size_t>(layer)];
   for_each_tile([&](const Tile& tile, int thread) {
-    if (layer > 0) {
-      add_feed_forward(layer - 1, tile);
+    Lap lap(profile_, thread);
+    DitScratch& own = scratch_[static_cast<size_t>(thread)];
+    for (int64_t i = 0; i < tile.rows; ++i) {
+      const int64_t row = tile.first + i;
+      if (layer > 0) add_feed_forward(layer - 1, row);
+      products_.rows().layer_norm_modulate(buffers_.x_RD + row * width(),
+                                           modulation(layer, row, kShiftMsa),
+                                           modulation(layer, row, kScaleMsa),
+                                           width(),
+                                           own.row_D);
+      own.rows.store(products_.rows(), own.row_D, i);
     }
-    float* normed = scratch_[static_cast<size_t>(thread)].rows_in.data();
-    by_image(tile, [&](int64_t image, int64_t first, int64_t count) {
-      kernels::layer_norm_modulate(buffers_.x_RD.data() + first * width(),
-                                   modulation(layer, image, kShiftMsa),
-                                   modulation(layer, image, kScaleMsa),
-                                   count,
-                                   width(),
-                                   normed + (first - tile.first) * width());
-    });
-    float* qkv = buffers_.qkv_R3D.data() + tile.first * 3 * width();
-    matmul_.multiply(normed, tile.rows, block.qkv, qkv, thread);
+    lap.end(Op::kNorm);
+    multiply_qkv(block, tile, thread);
+    lap.end(Op::kQkv);
   });
+}
+
+void DitForward::multiply_qkv(const BlockWeights& block, const Tile& tile, int thread) {
+  DitScratch& own = scratch_[static_cast<size_t>(thread)];
+  const Activations qkv = buffers_.qkv_R3D.from(tile.first);
+  if (qkv.precision == Precision::kF32) {
+    auto* dst = reinterpret_cast<float*>(qkv.values);
+    products_.linear(own.rows, tile.rows, block.qkv.front(), nullptr, dst, thread);
+    return;
+  }
+  auto* dst = reinterpret_cast<base::BFloat16*>(qkv.values);
+  for (const kernels::PackedMatrix& part : block.qkv) {
+    products_.linear_bf16(own.rows, tile.rows, part, own.wide, dst, 3 * width(), thread);
+    dst += part.outputs();
+  }
 }
 
 void DitForward::attention_phase(const BlockWeights& block) {
   const kernels::AttentionShape shape{config_.tokens(), config_.heads, config_.head_dim()};
-  const kernels::QkNorm norm = config_.qk_norm ? block.norm_views() : kernels::QkNorm{};
+  const kernels::QkNorm norms = config_.qk_norm ? block.norm_views() : kernels::QkNorm{};
+  const kernels::QkNorm* norm = config_.qk_norm ? &norms : nullptr;
   pool_.run(images_ * config_.heads, [&](int64_t i, int thread) {
+    Lap lap(profile_, thread);
     const int64_t first = i / config_.heads * config_.tokens();
-    kernels::attention(buffers_.qkv_R3D.data() + first * 3 * width(),
-                       shape,
-                       i % config_.heads,
-                       config_.qk_norm ? &norm : nullptr,
-                       scratch_[static_cast<size_t>(thread)].attention,
-                       buffers_.attended_RD.data() + first * width());
+    const int64_t head = i % config_.heads;
+    std::byte* src = buffers_.qkv_R3D.row(first);
+    std::byte* dst = buffers_.attended_RD.row(first);
+    std::span<float> workspace = scratch_[static_cast<size_t>(thread)].attention;
+    if (types_.wide() == Precision::kF32) {
+      kernels::attention(reinterpret_cast<const float*>(src),
+                         shape,
+                         head,
+                         norm,
+                         workspace,
+                         reinterpret_cast<float*>(dst));
+    } else {
+      kernels::attention(reinterpret_cast<const base::BFloat16*>(src),
+                         shape,
+                         head,
+                         norm,
+                         workspace,
+                         reinterpret_cast<base::BFloat16*>(dst));
+    }
+    lap.end(Op::kAttention);
   });
 }
 
 void DitForward::projection_phase(int64_t layer) {
   const BlockWeights& block = weights_.blocks[static_cast<size_t>(layer)];
+  const kernels::RowKernels& kernels = products_.rows();
   for_each_tile([&](const Tile& tile, int thread) {
-    float* projected = scratch_[static_cast<size_t>(thread)].rows_out.data();
-    const float* attended = buffers_.attended_RD.data() + tile.first * width();
-    matmul_.multiply(attended, tile.rows, block.proj, projected, thread);
-    by_image(tile, [&](int64_t image, int64_t first, int64_t count) {
-      float* x = buffers_.x_RD.data() + first * width();
-      kernels::gated_residual(projected + (first - tile.first) * width(),
-                              modulation(layer, image, kGateMsa),
-                              count,
-                              width(),
-                              x);
-      kernels::layer_norm_modulate(x,
-                                   modulation(layer, image, kShiftMlp),
-                                   modulation(layer, image, kScaleMlp),
-                                   count,
-                                   width(),
-                                   buffers_.normed_RD.data() + first * width());
-    });
-    if (block.routed) {
-      route_tile(block, tile, thread);
+    Lap lap(profile_, thread);
+    DitScratch& own = scratch_[static_cast<size_t>(thread)];
+    Activations attended = buffers_.attended_RD.from(tile.first);
+    if (types_.products == Precision::kInt8) {
+      for (int64_t i = 0; i < tile.rows; ++i) {
+        own.rows.scale[i] =
+            kernels.quantize_bf16(reinterpret_cast<const base::BFloat16*>(attended.row(i)),
+                                  width(),
+                                  reinterpret_cast<uint8_t*>(own.rows.row(i)));
+      }
+      attended = own.rows;
     }
+    auto* sums = static_cast<int32_t*>(own.wide);
+    products_.linear(attended, tile.rows, block.proj, sums, own.rows_f32, thread);
+    lap.end(Op::kProj);
+    for (int64_t i = 0; i < tile.rows; ++i) {
+      const int64_t row = tile.first + i;
+      float* x = buffers_.x_RD + row * width();
+      kernels.gated_residual(
+          own.rows_f32 + i * width(), modulation(layer, row, kGateMsa), width(), x);
+      float* normed = own.rows_f32 + i * width();
+      kernels.layer_norm_modulate(
+          x, modulation(layer, row, kShiftMlp), modulation(layer, row, kScaleMlp), width(), normed);
+      buffers_.normed_RD.store(kernels, normed, row);
+    }
+    lap.end(Op::kNorm);
+    if (!block.routed) return;
+    for (int64_t i = 0; i < tile.rows; ++i) {
+      route_row(*block.routed, own.rows_f32 + i * width(), tile.first + i, thread);
+    }
+    lap.end(Op::kRouter);
   });
 }
 
-void DitForward::route_tile(const BlockWeights& block, const Tile& tile, int thread) {
-  float* logits = scratch_[static_cast<size_t>(thread)].logits.data();
-  const float* normed = buffers_.normed_RD.data() + tile.first * width();
-  matmul_.multiply(normed, tile.rows, block.routed->router, logits, thread);
+void DitForward::route_row(const RoutedWeights& routed,
+                           const float* normed,
+                           int64_t row,
+                           int thread) {
+  float* logits = scratch_[static_cast<size_t>(thread)].choice;
+  const float* weight = routed.router_ED.as<float>().data();
+  products_.rows().router_logits(normed, weight, config_.experts, width(), logits);
   kernels::route(logits,
-                 tile.rows,
+                 1,
                  config_.experts,
                  config_.top_k,
-                 buffers_.expert_RK.data() + tile.first * config_.top_k,
-                 buffers_.weight_RK.data() + tile.first * config_.top_k);
+                 logits + config_.experts,
+                 buffers_.expert_RK + row * config_.top_k,
+                 buffers_.weight_RK + row * config_.top_k);
 }
 
 void DitForward::plan_feed_forward(const BlockWeights& block) {
   tasks_.clear();
   if (block.routed) {
     kernels::dispatch(
-        buffers_.expert_RK.data(), rows(), config_.top_k, config_.experts, buffers_.dispatch);
+        buffers_.expert_RK, rows(), config_.top_k, config_.experts, buffers_.dispatch);
     for (int64_t expert = 0; expert < config_.experts; ++expert) {
       const int64_t* bounds = buffers_.dispatch.first_slot.data() + expert;
-      for (const Tile& tile : kernels::tiles_of(bounds[1] - bounds[0])) {
-        tasks_.push_back({expert, {bounds[0] + tile.first, tile.rows}});
+      const int64_t count = bounds[1] - bounds[0];
+      const int64_t tiles = (count + kernels::kMaxTileRows - 1) / kernels::kMaxTileRows;
+      for (int64_t i = 0; i < tiles; ++i) {
+        const int64_t first = count * i / tiles;
+        tasks_.push_back({expert, {bounds[0] + first, count * (i + 1) / tiles - first}});
       }
     }
+    // The largest first, so that the last to end are small.
+    std::ranges::sort(tasks_, [](const FeedForwardTask& a, const FeedForwardTask& b) {
+      return a.tile.rows != b.tile.rows ? a.tile.rows > b.tile.rows : a.tile.first < b.tile.first;
+    });
   }
-  // Last, since they are the smallest: they even out what the experts leave.
+  // Last, since they cost least: they even out what the experts leave.
   if (block.swiglu || block.gelu) {
-    for (const Tile& tile : tiles_) {
-      tasks_.push_back({-1, tile});
-    }
+    for (const Tile& tile : tiles_) tasks_.push_back({-1, tile});
   }
 }
 
-void DitForward::run_feed_forward(const BlockWeights& block,
-                                  const FeedForwardTask& task,
-                                  int thread) {
+void DitForward::run_expert(const SwigluWeights& expert, const Tile& slots, int thread) {
+  Lap lap(profile_, thread);
   DitScratch& own = scratch_[static_cast<size_t>(thread)];
-  const Tile& tile = task.tile;
-  if (task.expert >= 0) {
-    const SwigluWeights& expert = block.routed->experts[static_cast<size_t>(task.expert)];
-    kernels::gather_rows(buffers_.normed_RD.data(),
-                         buffers_.dispatch.token.data() + tile.first,
-                         tile.rows,
-                         width(),
-                         own.rows_in.data());
-    float* y = buffers_.expert_out_SD.data() + tile.first * width();
-    swiglu_rows(matmul_, expert, own.rows_in.data(), tile.rows, own, y, thread);
-    return;
+  const int32_t* token = buffers_.dispatch.token.data() + slots.first;
+  const Activations& normed = buffers_.normed_RD;
+  for (int64_t i = 0; i < slots.rows; ++i) {
+    std::memcpy(own.rows.row(i), normed.row(token[i]), static_cast<size_t>(normed.row_bytes()));
+    if (normed.scale != nullptr) own.rows.scale[i] = normed.scale[token[i]];
   }
-  const float* x = buffers_.normed_RD.data() + tile.first * width();
-  float* y = buffers_.everyone_RD.data() + tile.first * width();
+  lap.end(Op::kGather);
+  float* y = buffers_.expert_out_SD + slots.first * width();
+  swiglu_rows(products_, expert, own.rows, slots.rows, own, y, thread, lap);
+}
+
+void DitForward::run_everyone(const BlockWeights& block, const Tile& tile, int thread) {
+  Lap lap(profile_, thread);
+  DitScratch& own = scratch_[static_cast<size_t>(thread)];
+  const Activations x = buffers_.normed_RD.from(tile.first);
+  float* y = buffers_.everyone_RD + tile.first * width();
   if (block.swiglu) {
-    swiglu_rows(matmul_, *block.swiglu, x, tile.rows, own, y, thread);
+    swiglu_rows(products_, *block.swiglu, x, tile.rows, own, y, thread, lap);
   } else {
-    gelu_rows(matmul_, *block.gelu, x, tile.rows, own, y, thread);
+    gelu_rows(products_, *block.gelu, x, tile.rows, own, y, thread, lap);
   }
 }
 
 void DitForward::feed_forward_phase(const BlockWeights& block) {
+  Lap lap(profile_, 0);
   plan_feed_forward(block);
+  lap.end(Op::kRouter);
   pool_.run(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int thread) {
-    run_feed_forward(block, tasks_[static_cast<size_t>(i)], thread);
+    const FeedForwardTask& task = tasks_[static_cast<size_t>(i)];
+    if (task.expert < 0) return run_everyone(block, task.tile, thread);
+    run_expert(block.routed->experts[static_cast<size_t>(task.expert)], task.tile, thread);
   });
 }
 
-void DitForward::add_feed_forward(int64_t layer, const Tile& tile) {
+void DitForward::add_feed_forward(int64_t layer, int64_t row) {
   const BlockWeights& block = weights_.blocks[static_cast<size_t>(layer)];
-  float* sum = buffers_.everyone_RD.data() + tile.first * width();
-  if (block.routed) {
-    if (!block.swiglu) {
-      std::fill_n(sum, tile.rows * width(), 0.0f);
-    }
-    kernels::combine_experts(buffers_.expert_out_SD.data(),
-                             buffers_.dispatch.slot.data() + tile.first * config_.top_k,
-                             buffers_.weight_RK.data() + tile.first * config_.top_k,
-                             tile.rows,
-                             config_.top_k,
-                             width(),
-                             sum);
-  }
-  by_image(tile, [&](int64_t image, int64_t first, int64_t count) {
-    kernels::gated_residual(sum + (first - tile.first) * width(),
-                            modulation(layer, image, kGateMlp),
-                            count,
-                            width(),
-                            buffers_.x_RD.data() + first * width());
-  });
+  const bool has_everyone = block.swiglu || block.gelu;
+  const float* everyone = has_everyone ? buffers_.everyone_RD + row * width() : nullptr;
+  const int64_t first = row * config_.top_k;
+  products_.rows().combine(everyone,
+                           buffers_.expert_out_SD,
+                           buffers_.dispatch.slot.data() + (block.routed ? first : 0),
+                           buffers_.weight_RK + (block.routed ? first : 0),
+                           block.routed ? config_.top_k : 0,
+                           modulation(layer, row, kGateMlp),
+                           width(),
+                           buffers_.x_RD + row * width());
 }
 
 void DitForward::final_phase(std::span<float> out) {
   const kernels::PatchShape shape = patch_shape(config_, config_.output_channels());
   for_each_tile([&](const Tile& tile, int thread) {
-    add_feed_forward(config_.depth - 1, tile);
-    float* normed = scratch_[static_cast<size_t>(thread)].rows_in.data();
-    by_image(tile, [&](int64_t image, int64_t first, int64_t count) {
-      const float* shift = buffers_.final_modulation_N2D.data() + image * 2 * width();
-      kernels::layer_norm_modulate(buffers_.x_RD.data() + first * width(),
-                                   shift,
-                                   shift + width(),
-                                   count,
-                                   width(),
-                                   normed + (first - tile.first) * width());
-    });
-    float* output = buffers_.output_RO.data() + tile.first * shape.patch_size();
-    matmul_.multiply(normed, tile.rows, weights_.final_linear, output, thread);
+    Lap lap(profile_, thread);
+    float* normed = scratch_[static_cast<size_t>(thread)].rows_f32;
+    for (int64_t i = 0; i < tile.rows; ++i) {
+      const int64_t row = tile.first + i;
+      add_feed_forward(config_.depth - 1, row);
+      const float* shift = conditioning_.last(row / config_.tokens());
+      products_.rows().layer_norm_modulate(
+          buffers_.x_RD + row * width(), shift, shift + width(), width(), normed + i * width());
+    }
+    lap.end(Op::kNorm);
+    float* output = buffers_.output_RO + tile.first * shape.patch_size();
+    products_.linear_f32(normed, tile.rows, weights_.final_linear, output, thread);
+    lap.end(Op::kPatches);
   });
   pool_.run(images_, [&](int64_t image, int) {
-    kernels::unpatchify(buffers_.output_RO.data() + image * shape.image_size(),
+    kernels::unpatchify(buffers_.output_RO + image * shape.image_size(),
                         shape,
                         out.data() + image * shape.image_size());
   });
@@ -314,8 +324,9 @@ void DitForward::final_phase(std::span<float> out) {
 
 void DitForward::record_routing(RoutingTrace& trace) const {
   ++trace.moe_layers;
-  trace.index.insert(trace.index.end(), buffers_.expert_RK.begin(), buffers_.expert_RK.end());
-  trace.weight.insert(trace.weight.end(), buffers_.weight_RK.begin(), buffers_.weight_RK.end());
+  const int64_t choices = rows() * config_.top_k;
+  trace.index.insert(trace.index.end(), buffers_.expert_RK, buffers_.expert_RK + choices);
+  trace.weight.insert(trace.weight.end(), buffers_.weight_RK, buffers_.weight_RK + choices);
 }
 
 }  // namespace ditmoe::networks

@@ -1,15 +1,17 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
+#include "ditmoe/base/arena.h"
 #include "ditmoe/base/thread_pool.h"
-#include "ditmoe/kernels/matmul.h"
+#include "ditmoe/kernels/products.h"
 #include "ditmoe/networks/dit_buffers.h"
+#include "ditmoe/networks/dit_conditioning.h"
 #include "ditmoe/networks/dit_executor.h"
 #include "ditmoe/networks/dit_weights.h"
+#include "ditmoe/networks/profile.h"
 
 namespace ditmoe::networks {
 
@@ -22,9 +24,13 @@ namespace ditmoe::networks {
 // No value depends on the tiling, so none depends on the batch or the number of threads.
 class DitForward {
  public:
-  DitForward(const ModelFile& model, base::ThreadPool& pool);
+  DitForward(const WeightSource& weights, const ExecutorOptions& options, base::ThreadPool& pool);
 
   const DitConfig& config() const { return config_; }
+
+  const kernels::Products& products() const { return products_; }
+
+  Profile& profile() { return profile_; }
 
   // Denoiser::predict on checked arguments; trace may be nullptr.
   void run(std::span<const float> x_NCHW,
@@ -35,7 +41,7 @@ class DitForward {
 
  private:
   // Parts of one image's modulation of a block, each of the network's width.
-  enum Modulation { kShiftMsa, kScaleMsa, kGateMsa, kShiftMlp, kScaleMlp, kGateMlp, kParts };
+  enum Modulation { kShiftMsa, kScaleMsa, kGateMsa, kShiftMlp, kScaleMlp, kGateMlp };
 
   // Rows for one expert, or (expert -1) for the part of a feed-forward that takes every row.
   struct FeedForwardTask {
@@ -47,11 +53,12 @@ class DitForward {
 
   int64_t rows() const { return images_ * config_.tokens(); }
 
+  const float* modulation(int64_t layer, int64_t row, Modulation part) const {
+    return conditioning_.block(layer, row / config_.tokens()) + part * width();
+  }
+
   // Makes room and cuts the rows into tiles.
   void prepare(int64_t images);
-  void condition(std::span<const float> t_N, std::span<const int32_t> y_N);
-  // adaLN of all blocks at once: they depend on the condition alone.
-  void modulations();
   void embed_patches(std::span<const float> x_NCHW);
   void qkv_phase(int64_t layer);
   void attention_phase(const BlockWeights& block);
@@ -59,28 +66,29 @@ class DitForward {
   void feed_forward_phase(const BlockWeights& block);
   void final_phase(std::span<float> out);
 
-  void route_tile(const BlockWeights& block, const kernels::Tile& tile, int thread);
+  void multiply_qkv(const BlockWeights& block, const kernels::Tile& tile, int thread);
+  // Logits and choice of one row's experts, from its f32 values.
+  void route_row(const RoutedWeights& routed, const float* normed, int64_t row, int thread);
   void plan_feed_forward(const BlockWeights& block);
-  void run_feed_forward(const BlockWeights& block, const FeedForwardTask& task, int thread);
+  void run_expert(const SwigluWeights& expert, const kernels::Tile& slots, int thread);
+  void run_everyone(const BlockWeights& block, const kernels::Tile& tile, int thread);
   // x += gate · (the part that takes every row + weighted sum of the chosen experts)
-  void add_feed_forward(int64_t layer, const kernels::Tile& tile);
+  void add_feed_forward(int64_t layer, int64_t row);
   void record_routing(RoutingTrace& trace) const;
 
-  // One image's shift, scale or gate in a block.
-  const float* modulation(int64_t layer, int64_t image, Modulation part) const;
-
-  // Calls rows_of(image, first row, rows) for each image that a tile of rows touches.
-  template <typename F>
-  void by_image(const kernels::Tile& tile, const F& rows_of) const;
-
-  void for_each_tile(const std::function<void(const kernels::Tile& tile, int thread)>& work);
+  template <typename Work>
+  void for_each_tile(const Work& work);
 
   DitConfig config_;
   base::ThreadPool& pool_;
-  kernels::Matmul matmul_;
+  kernels::Products products_;
+  ActivationTypes types_;
+  base::Arena arena_;  // of weights and scratch
   DitWeights weights_;
+  DitConditioning conditioning_;
   std::vector<DitScratch> scratch_;  // one per thread
   DitBuffers buffers_;
+  Profile profile_;
   int64_t images_ = 0;                  // N of the current forward
   std::vector<kernels::Tile> tiles_;    // of its rows
   std::vector<FeedForwardTask> tasks_;  // of the current block

@@ -4,16 +4,19 @@
 #include <optional>
 #include <vector>
 
+#include "ditmoe/base/arena.h"
 #include "ditmoe/base/tensor.h"
+#include "ditmoe/base/thread_pool.h"
 #include "ditmoe/kernels/attention.h"
 #include "ditmoe/kernels/matmul.h"
-#include "ditmoe/networks/model_file.h"
+#include "ditmoe/networks/weight_source.h"
 
 namespace ditmoe::networks {
 
-// Hidden columns of one chunk: the gate and up values of a 192-row tile are then 2 · 192 · 384 · 4
-// B = 590 KB, about half of a core's second-level cache, which the weights pass through as well.
-constexpr int64_t kHiddenChunk = 384;
+// Hidden columns of one chunk: the gate and up values of a 192-row tile are then 2 · 192 · 256 · 4
+// B = 393 KB, less than half of a core's second-level cache, which the weights pass through as
+// well.
+constexpr int64_t kHiddenChunk = 256;
 
 // down(silu(gate(x)) · up(x)), without biases: one expert, the shared experts together, or the
 // dense control's feed-forward. The hidden columns are cut into chunks, each packed as [gate | up],
@@ -21,19 +24,17 @@ constexpr int64_t kHiddenChunk = 384;
 struct SwigluWeights {
   std::vector<kernels::PackedMatrix> gate_up;  // D -> 2 · chunk
   kernels::PackedMatrix down;                  // F -> D
-
-  int64_t hidden() const { return down.inputs(); }
 };
 
-// fc2(gelu_tanh(fc1(x))), with biases.
+// fc2(gelu_tanh(fc1(x))), with biases; fc1 in chunks of hidden columns.
 struct GeluWeights {
-  kernels::PackedMatrix fc1;  // D -> F
-  kernels::PackedMatrix fc2;  // F -> D
+  std::vector<kernels::PackedMatrix> fc1;  // D -> chunk
+  kernels::PackedMatrix fc2;               // F -> D
 };
 
 // Experts of one sparse block, without the shared ones.
 struct RoutedWeights {
-  kernels::PackedMatrix router;  // D -> E
+  base::Tensor router_ED;  // f32 whatever the precision: rounded, it would choose other experts
   std::vector<SwigluWeights> experts;
 };
 
@@ -41,11 +42,11 @@ struct RoutedWeights {
 // every token, as the shared experts of a sparse block or alone in a dense control; `gelu` is a
 // DiT's.
 struct BlockWeights {
-  kernels::PackedMatrix
-      modulation;              // D -> 6D: shift, scale, gate of attention, then of feed-forward
-  kernels::PackedMatrix qkv;   // D -> 3D
-  kernels::PackedMatrix proj;  // D -> D
-  std::vector<float> qk_norm;  // q weight, q bias, k weight, k bias; empty without
+  kernels::PackedMatrix modulation;        // D -> 6D: shift, scale, gate of attention, then of
+                                           // the feed-forward
+  std::vector<kernels::PackedMatrix> qkv;  // D -> 3D at once in f32, D -> D each in the others
+  kernels::PackedMatrix proj;              // D -> D
+  std::vector<float> qk_norm;              // q weight, q bias, k weight, k bias; empty without
   std::optional<RoutedWeights> routed;
   std::optional<SwigluWeights> swiglu;
   std::optional<GeluWeights> gelu;
@@ -54,7 +55,9 @@ struct BlockWeights {
   kernels::QkNorm norm_views() const;
 };
 
-// All weights of a network, in f32 and packed for this CPU.
+// All weights of a network, packed for this CPU. The large products are in the precision asked for;
+// the modulation is in bfloat16 where that is int8, since its errors would reach every token; the
+// patch embedding, the timestep's MLP and the last layer are in f32.
 struct DitWeights {
   kernels::PackedMatrix patch;   // C·P·P -> D
   base::Tensor position_TD;      // added to the patches
@@ -66,7 +69,11 @@ struct DitWeights {
   kernels::PackedMatrix final_linear;      // D -> P·P·C_out
 };
 
-// Reads, converts and packs; matmul must outlive the result.
-DitWeights load_dit_weights(const ModelFile& model, kernels::Matmul& matmul);
+// Reads, converts and packs into arena, which must outlive the result, like matmul.
+DitWeights load_dit_weights(const WeightSource& source,
+                            kernels::Precision precision,
+                            kernels::Matmul& matmul,
+                            base::Arena& arena,
+                            base::ThreadPool& pool);
 
 }  // namespace ditmoe::networks

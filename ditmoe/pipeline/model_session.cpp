@@ -1,14 +1,29 @@
 #include "ditmoe/pipeline/model_session.h"
 
+#include "ditmoe/base/cpu.h"
+#include "ditmoe/base/log.h"
 #include "ditmoe/pipeline/labels.h"
 #include "ditmoe/pipeline/settings.h"
 
 namespace ditmoe::pipeline {
+namespace {
+
+// The precision a file's weights are stored in, where this CPU has it.
+kernels::Precision stored_precision(const networks::ModelFile& model) {
+  const bool narrow = model.dtype() == base::DType::kBF16;
+  if (narrow && base::chosen_isa() >= base::Isa::kAvx512Bf16) return kernels::Precision::kBf16;
+  return kernels::Precision::kF32;
+}
+
+}  // namespace
 
 ModelSession::ModelSession(const std::string& path,
                            const networks::ModelOverrides& overrides,
+                           std::optional<kernels::Precision> precision,
                            base::ThreadPool& pool)
-    : model_(networks::ModelFile::open(path, overrides)), pool_(&pool) {}
+    : model_(networks::ModelFile::open(path, overrides)),
+      precision_(precision.value_or(stored_precision(model_))),
+      pool_(&pool) {}
 
 std::vector<int32_t> ModelSession::parse_labels(const std::string& text) const {
   return pipeline::parse_labels(text, model_.config().num_classes, model_.class_names());
@@ -19,7 +34,15 @@ std::string ModelSession::label_name(int32_t label) const {
 }
 
 networks::DitExecutor& ModelSession::executor() {
-  if (!executor_) executor_ = std::make_unique<networks::DitExecutor>(model_, *pool_);
+  if (executor_) return *executor_;
+  executor_ = std::make_unique<networks::DitExecutor>(
+      model_, networks::ExecutorOptions{.precision = precision_}, *pool_);
+  if (executor_->computed() != precision_) {
+    base::log_info("{}: this CPU has no products in {}; weights are kept so, products are in {}",
+                   model_.path(),
+                   kernels::to_word(precision_),
+                   kernels::to_word(executor_->computed()));
+  }
   return *executor_;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@ namespace ditmoe::pipeline {
 
 // From a model file to images: what every command, server and binding calls.
 //
-//   ModelSession session("fashion-moe.safetensors", {}, pool);
+//   ModelSession session("fashion-moe.safetensors", {}, std::nullopt, pool);
 //   GenerateRequest request = default_request(session.model());
 //   request.labels = session.parse_labels("ankle boot");
 //   base::Tensor pixels = to_uint8_NHWC(session.generate(request));
@@ -23,12 +24,16 @@ namespace ditmoe::pipeline {
 // a time.
 class ModelSession {
  public:
-  // pool must outlive the session. Throws bad_input as ModelFile::open.
+  // Computes in the given precision, or in the one weights are stored in where this CPU has it,
+  // else in f32. pool must outlive the session. Throws bad_input as ModelFile::open.
   ModelSession(const std::string& path,
                const networks::ModelOverrides& overrides,
+               std::optional<kernels::Precision> precision,
                base::ThreadPool& pool);
 
   const networks::ModelFile& model() const { return model_; }
+
+  kernels::Precision precision() const { return precision_; }
 
   // See pipeline::parse_labels.
   std::vector<int32_t> parse_labels(const std::string& text) const;
@@ -44,6 +49,7 @@ class ModelSession {
 
  private:
   networks::ModelFile model_;
+  kernels::Precision precision_;
   base::ThreadPool* pool_;
   std::unique_ptr<networks::DitExecutor> executor_;
 };

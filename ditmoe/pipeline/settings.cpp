@@ -141,6 +141,7 @@ base::Json to_json(const PictureSettings& settings) {
   json["steps"] = request.steps;
   json["cfg"] = request.guidance.scale;
   json["cfg_channels"] = guided_channels_word(request.guidance.all_channels);
+  if (settings.precision) json["dtype"] = kernels::to_word(*settings.precision);
   json["seed"] = request.seed;
   json["first_image"] = request.first_image;
   json["labels"] = request.labels;
@@ -167,6 +168,9 @@ PictureSettings picture_settings_from_json(const base::Json& json, const std::st
   reader.require("seed", request.seed);
   reader.require("first_image", request.first_image);
   reader.require("labels", request.labels);
+  std::string dtype;
+  reader.read("dtype", dtype);
+  if (!dtype.empty()) settings.precision = kernels::precision_from(dtype, source + ": dtype");
   reader.read("heads", settings.overrides.heads);
   reader.read("top_k", settings.overrides.top_k);
   reader.read("columns", settings.columns);

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "ditmoe/base/json.h"
 #include "ditmoe/formats/png.h"
+#include "ditmoe/kernels/precision.h"
 #include "ditmoe/networks/model_file.h"
 #include "ditmoe/pipeline/generate.h"
 
@@ -19,6 +21,7 @@ struct PictureSettings {
   std::string model;  // file name without folders
   networks::ModelOverrides overrides;
   GenerateRequest request;
+  std::optional<kernels::Precision> precision;
   int64_t columns = 0;  // of a grid, if they were asked for
   int64_t scale = 0;    // screen pixels per pixel; 0 while undecided
 };
@@ -40,7 +43,7 @@ bool all_channels_from(const std::string& word);
 void check_request(const GenerateRequest& request, const networks::ModelFile& model);
 
 // {"version", "model", "sampler", "steps", "cfg", "cfg_channels", "seed", "first_image", "labels",
-// and, where they were given, "heads", "top_k", "objective", "columns", "scale"}.
+// and, where they were given, "dtype", "heads", "top_k", "objective", "columns", "scale"}.
 base::Json to_json(const PictureSettings& settings);
 
 // Inverse of to_json; keys that are not known are ignored, for those of later versions. source

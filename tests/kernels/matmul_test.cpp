@@ -39,7 +39,12 @@ struct Fixture {
         bias(normal_values(c.outputs, 2)),
         x(normal_values(max_rows * c.inputs, 3)),
         matmul(1),
-        packed(matmul.pack(weight.data(), c.bias ? bias.data() : nullptr, c.outputs, c.inputs)) {}
+        packed(matmul.pack({base::DType::kF32,
+                            {c.outputs, c.inputs},
+                            reinterpret_cast<const std::byte*>(weight.data())},
+                           c.bias ? bias.data() : nullptr,
+                           Precision::kF32,
+                           arena)) {}
 
   std::vector<float> multiply(int64_t first, int64_t rows) const {
     std::vector<float> y(static_cast<size_t>(rows * packed.outputs()));
@@ -50,6 +55,7 @@ struct Fixture {
   std::vector<float> weight;
   std::vector<float> bias;
   std::vector<float> x;
+  base::Arena arena{size_t{2} << 20};
   Matmul matmul;
   PackedMatrix packed;
 };
@@ -93,7 +99,12 @@ TEST(MatmulTest, ThreadsShareOnePackedMatrix) {
   base::ThreadPool pool(3);
   Matmul matmul(pool.size());
   const std::vector<float> weight = normal_values(96 * 64, 1);
-  const PackedMatrix packed = matmul.pack(weight.data(), nullptr, 96, 64);
+  base::Arena arena;
+  const PackedMatrix packed =
+      matmul.pack({base::DType::kF32, {96, 64}, reinterpret_cast<const std::byte*>(weight.data())},
+                  nullptr,
+                  Precision::kF32,
+                  arena);
   const std::vector<float> x = normal_values(kTasks * 64, 2);
   std::vector<float> y(kTasks * 96);
   // Task i has its own number of rows, so that primitives are compiled while others execute.

@@ -13,19 +13,31 @@ namespace {
 
 using tests::normal_values;
 
+// f32 weights as panels.
+struct Packed {
+  Packed(const std::vector<float>& weight, int64_t outputs, int64_t inputs)
+      : data(panel_bytes(outputs, inputs, Precision::kF32)),
+        panels{data.data(), nullptr, Precision::kF32, inputs, outputs} {
+    pack_panels(weight.data(), outputs, inputs, Precision::kF32, data.data());
+  }
+
+  std::vector<std::byte> data;
+  Panels panels;
+};
+
 TEST(PanelMatmulTest, MatchesItsDefinition) {
   for (const int64_t inputs : {1, 31, 384}) {
     for (const int64_t outputs : {1, 15, 16, 17, 100}) {
       const std::vector<float> weight = normal_values(outputs * inputs, 1);
       const std::vector<float> bias = normal_values(outputs, 2);
-      const base::Tensor panels = pack_panels(weight.data(), outputs, inputs);
+      const Packed packed(weight, outputs, inputs);
       for (const int64_t rows : {1, 5, 6, 13}) {
         for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
           const std::vector<float> x = normal_values(rows * inputs, 3);
           std::vector<float> y(static_cast<size_t>(rows * outputs));
           std::vector<float> expected(y.size());
           ref::matmul(x.data(), rows, weight.data(), b, outputs, inputs, expected.data());
-          panel_matmul(x.data(), rows, panels, b, outputs, y.data());
+          panel_matmul(x.data(), rows, packed.panels, b, nullptr, y.data());
           EXPECT_TRUE(tests::close(y, expected, 1e-5)) << rows << "x" << inputs << "x" << outputs;
         }
       }
@@ -39,13 +51,13 @@ TEST(PanelMatmulTest, RowsAreTheSameBitsWhateverTheNumberOfRows) {
   constexpr int64_t kRows = 25;
   const std::vector<float> weight = normal_values(kOutputs * kInputs, 1);
   const std::vector<float> x = normal_values(kRows * kInputs, 2);
-  const base::Tensor panels = pack_panels(weight.data(), kOutputs, kInputs);
+  const Packed packed(weight, kOutputs, kInputs);
   std::vector<float> all(kRows * kOutputs);
-  panel_matmul(x.data(), kRows, panels, nullptr, kOutputs, all.data());
+  panel_matmul(x.data(), kRows, packed.panels, nullptr, nullptr, all.data());
   for (int64_t rows = 1; rows < kRows; ++rows) {
     std::vector<float> some(static_cast<size_t>(rows * kOutputs));
     const int64_t first = kRows - rows;
-    panel_matmul(x.data() + first * kInputs, rows, panels, nullptr, kOutputs, some.data());
+    panel_matmul(x.data() + first * kInputs, rows, packed.panels, nullptr, nullptr, some.data());
     EXPECT_EQ(some, std::vector<float>(all.begin() + first * kOutputs, all.end())) << rows;
   }
 }

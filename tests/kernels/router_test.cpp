@@ -25,7 +25,14 @@ Choice choose(const std::vector<float>& logits, int64_t experts, int64_t top_k) 
   const int64_t rows = static_cast<int64_t>(logits.size()) / experts;
   Choice choice{std::vector<int32_t>(static_cast<size_t>(rows * top_k), -1),
                 std::vector<float>(static_cast<size_t>(rows * top_k), -1.0f)};
-  route(logits.data(), rows, experts, top_k, choice.index.data(), choice.weight.data());
+  std::vector<float> workspace(static_cast<size_t>(2 * experts));
+  route(logits.data(),
+        rows,
+        experts,
+        top_k,
+        workspace.data(),
+        choice.index.data(),
+        choice.weight.data());
   return choice;
 }
 

@@ -88,10 +88,42 @@ struct Batch {
   std::vector<float> out;
 };
 
-std::vector<float> predict(const ModelFile& model, Batch batch, int threads = 2) {
+std::vector<float> predict(const ModelFile& model,
+                           Batch batch,
+                           int threads = 2,
+                           const ExecutorOptions& options = {}) {
   base::ThreadPool pool(threads);
-  DitExecutor(model, pool).predict(batch.x, batch.t, batch.y, batch.out);
+  DitExecutor(model, options, pool).predict(batch.x, batch.t, batch.y, batch.out);
   return batch.out;
+}
+
+// Every way to compute on this CPU.
+std::vector<ExecutorOptions> all_options() {
+  using base::Isa;
+  std::vector<ExecutorOptions> all;
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16}) {
+    if (isa > base::chosen_isa()) continue;
+    for (const auto precision :
+         {kernels::Precision::kF32, kernels::Precision::kBf16, kernels::Precision::kInt8}) {
+      all.push_back({precision, isa});
+    }
+  }
+  return all;
+}
+
+std::string name_of(const ExecutorOptions& options) {
+  return std::string(to_word(options.precision)) + " on " + std::string(name_of(options.isa));
+}
+
+// Mean squared error over mean square.
+double normalised_error(const std::vector<float>& actual, const std::vector<float>& exact) {
+  double error = 0;
+  double power = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    error += std::pow(static_cast<double>(actual[i]) - exact[i], 2);
+    power += std::pow(static_cast<double>(exact[i]), 2);
+  }
+  return error / power;
 }
 
 void expect_matches_definition(const DitConfig& config, const ModelFile& model) {
@@ -178,6 +210,31 @@ TEST(DitExecutorTest, OddShapesMatchTheDefinition) {
   expect_matches_definition(many_tokens);
 }
 
+// Where every expert is chosen, rounding cannot change the choice: what is left is the error of the
+// arithmetic itself.
+TEST(DitExecutorTest, EveryPrecisionAndInstructionSetIsCloseToTheDefinition) {
+  std::vector<DitConfig> configs(4, small_config());
+  configs[0].top_k = configs[0].experts;
+  configs[0].expert_width = 401;
+  configs[1].top_k = configs[1].experts;
+  configs[1].qk_norm = true;
+  configs[2].feed_forward = FeedForward::kGelu;
+  configs[3].feed_forward = FeedForward::kSwiglu;
+  configs[3].width = 36;
+  for (const DitConfig& config : configs) {
+    const ModelFile model = random_model(config);
+    const Batch batch(config, 2);
+    const std::vector<float> exact = predict(model, batch);
+    for (const ExecutorOptions& options : all_options()) {
+      const double bound = options.precision == kernels::Precision::kF32    ? 1e-10
+                           : options.precision == kernels::Precision::kBf16 ? 1e-4
+                                                                            : 1e-3;
+      EXPECT_LT(normalised_error(predict(model, batch, 2, options), exact), bound)
+          << name_of(options) << " " << to_json(config).dump();
+    }
+  }
+}
+
 TEST(DitExecutorTest, AllTokensMayGoToOneExpert) {
   const DitConfig config = small_config();
   Weights weights = random_weights(config);
@@ -194,7 +251,7 @@ TEST(DitExecutorTest, AllTokensMayGoToOneExpert) {
   Batch batch(config, 1);
   base::ThreadPool pool(1);
   RoutingTrace trace;
-  DitExecutor(model, pool).predict_traced(batch.x, batch.t, batch.y, batch.out, trace);
+  DitExecutor(model, {}, pool).predict_traced(batch.x, batch.t, batch.y, batch.out, trace);
   for (size_t i = 0; i < trace.index.size(); ++i) {
     EXPECT_EQ(trace.index[i], static_cast<int32_t>(i % 2));
     EXPECT_FLOAT_EQ(trace.weight[i], 0.25f);
@@ -227,17 +284,18 @@ TEST(DitExecutorTest, OneExpertWithWeightOneIsTheDenseControl) {
 TEST(DitExecutorTest, BitsOfAnImageDependNeitherOnTheBatchNorOnTheThreads) {
   DitConfig config = small_config();
   config.image_size = 14;  // 49 tokens, so that tiles begin and end inside images
-  for (const bool qk_norm : {false, true}) {
-    config.qk_norm = qk_norm;
-    const ModelFile model = random_model(config);
+  config.qk_norm = true;
+  const ModelFile model = random_model(config);
+  for (const ExecutorOptions& options : all_options()) {
+    SCOPED_TRACE(name_of(options));
     constexpr int64_t kImages = 9;
     const Batch all(config, kImages);
-    const std::vector<float> expected = predict(model, all, 1);
+    const std::vector<float> expected = predict(model, all, 1, options);
     for (const int threads : {2, 3, 7}) {
-      EXPECT_EQ(predict(model, all, threads), expected) << threads << " threads";
+      EXPECT_EQ(predict(model, all, threads, options), expected) << threads << " threads";
     }
     base::ThreadPool pool(2);
-    DitExecutor executor(model, pool);
+    DitExecutor executor(model, options, pool);
     const size_t in = all.x.size() / kImages;
     const size_t out = all.out.size() / kImages;
     for (const auto& [first, images] : {std::pair<size_t, size_t>{0, 1}, {4, 1}, {8, 1}, {3, 5}}) {
@@ -271,7 +329,7 @@ TEST(DitExecutorTest, LabelOutOfRangeIsRefused) {
   const DitConfig config = small_config();
   const ModelFile model = random_model(config);
   base::ThreadPool pool(1);
-  DitExecutor executor(model, pool);
+  DitExecutor executor(model, {}, pool);
   EXPECT_EQ(executor.num_classes(), 5);
   Batch batch(config, 2);
   batch.y[1] = 5;  // the null label
@@ -292,7 +350,7 @@ TEST(DitExecutorTest, ErrorLeavesTheExecutorUsable) {
   const DitConfig config = small_config();
   const ModelFile model = random_model(config);
   base::ThreadPool pool(2);
-  DitExecutor executor(model, pool);
+  DitExecutor executor(model, {}, pool);
   Batch batch(config, 2);
   std::vector<int32_t> wrong = {0, 99};
   EXPECT_THROW(executor.predict(batch.x, batch.t, wrong, batch.out), base::Error);

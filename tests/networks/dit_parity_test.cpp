@@ -19,7 +19,7 @@ class DitParityTest : public ::testing::TestWithParam<std::string> {
   DitParityTest()
       : folder_(std::string(DITMOE_TEST_DATA) + "/" + GetParam() + "/"),
         arrays_(formats::read_npz(folder_ + "forward.npz")),
-        executor_(ModelFile::open(folder_ + "model.safetensors", {.heads = heads()}), pool_) {}
+        executor_(ModelFile::open(folder_ + "model.safetensors", {.heads = heads()}), {}, pool_) {}
 
   // What config.json says beyond what the shapes do.
   static int64_t heads() { return GetParam() == "moe_qknorm" ? 2 : 4; }

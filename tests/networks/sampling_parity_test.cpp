@@ -58,7 +58,7 @@ class SamplingParityTest : public ::testing::TestWithParam<Checkpoint> {
     base::ThreadPool pool(2);
     const ModelFile model =
         ModelFile::open(folder() + "model.safetensors", {.heads = GetParam().heads});
-    DitExecutor executor(model, pool);
+    DitExecutor executor(model, {}, pool);
     diffusion::make_sampler(sampler, steps)
         ->run(executor, guidance(all_channels), y_, recorded_noise(), x_, after_step);
   }

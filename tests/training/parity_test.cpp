@@ -219,8 +219,8 @@ TEST(ExecutorParityTest, ModuleAndExecutorAgree) {
     ParameterSet parameters(config);
     tests::randomise(parameters, 11);
     save(folder.file("model.safetensors"), config, parameters);
-    networks::DitExecutor executor(networks::ModelFile::open(folder.file("model.safetensors")),
-                                   pool);
+    networks::DitExecutor executor(
+        networks::ModelFile::open(folder.file("model.safetensors")), {}, pool);
     const TrainingBatch batch = tests::random_batch(config, 3, 5);
     const at::Tensor expected =
         DitModule(config, parameters).forward(batch.x_start, batch.t, batch.y).out;

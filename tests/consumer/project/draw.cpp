@@ -16,7 +16,7 @@ void draw(const char* picture_path) {
   ditmoe::base::ThreadPool pool;
   const auto model =
       ditmoe::networks::ModelFile::open(DITMOE_MODELS_DIR "/fashion-moe.safetensors");
-  ditmoe::networks::DitExecutor network(model, pool);
+  ditmoe::networks::DitExecutor network(model, {}, pool);
 
   ditmoe::pipeline::GenerateRequest request;
   request.labels = {0, 1};

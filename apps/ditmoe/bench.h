@@ -1,0 +1,19 @@
+#pragma once
+
+#include "apps/ditmoe/command.h"
+
+namespace ditmoe::apps {
+
+// Options that all measurements have.
+struct BenchOptions {
+  int64_t repetitions = 0;  // 0: for some seconds, at least seven times
+  PrecisionOption precision;
+  CommonOptions common;
+};
+
+void add_bench_options(CLI::App& app, BenchOptions& options);
+
+// Each adds its command below `bench`.
+void add_bench_forward(CLI::App& bench, Commands& commands);
+
+}  // namespace ditmoe::apps

@@ -1,0 +1,47 @@
+#include "ditmoe/kernels/quantize_weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace ditmoe::kernels {
+namespace {
+
+constexpr int32_t kShift = 128;  // what unsigned activations are larger by
+
+// The largest absolute value; NaN where one is not finite.
+float largest(const float* row, int64_t size) {
+  float peak = 0.0f;
+  bool finite = true;
+  for (int64_t i = 0; i < size; ++i) {
+    peak = std::max(peak, std::abs(row[i]));
+    finite = finite && std::isfinite(row[i]);
+  }
+  return finite ? peak : std::numeric_limits<float>::quiet_NaN();
+}
+
+}  // namespace
+
+void quantize_weights(const float* weight,
+                      int64_t outputs,
+                      int64_t inputs,
+                      int8_t* dst,
+                      float* scale,
+                      int32_t* offset) {
+  for (int64_t n = 0; n < outputs; ++n) {
+    const float* row = weight + n * inputs;
+    int8_t* quantized = dst + n * inputs;
+    const float peak = largest(row, inputs);
+    scale[n] = peak / 127.0f;
+    const float inverse = peak > 0.0f ? 127.0f / peak : 0.0f;
+    int32_t sum = 0;
+    for (int64_t k = 0; k < inputs; ++k) {
+      const float value = inverse > 0.0f ? std::nearbyint(row[k] * inverse) : 0.0f;
+      quantized[k] = static_cast<int8_t>(value);
+      sum += quantized[k];
+    }
+    offset[n] = kShift * sum;
+  }
+}
+
+}  // namespace ditmoe::kernels
