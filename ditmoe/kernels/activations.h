@@ -6,7 +6,7 @@
 #include "ditmoe/base/dtype.h"
 #include "ditmoe/base/error.h"
 #include "ditmoe/kernels/precision.h"
-#include "ditmoe/kernels/rows/row_kernels.h"
+#include "ditmoe/kernels/row_kernels.h"
 
 namespace ditmoe::kernels {
 

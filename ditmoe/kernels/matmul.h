@@ -10,7 +10,7 @@
 #include "ditmoe/base/cpu.h"
 #include "ditmoe/base/tensor.h"
 #include "ditmoe/kernels/precision.h"
-#include "ditmoe/kernels/rows/row_kernels.h"
+#include "ditmoe/kernels/row_kernels.h"
 #include "ditmoe/kernels/tiles.h"
 
 namespace ditmoe::kernels {

@@ -6,7 +6,7 @@
 #include "ditmoe/base/dtype.h"
 #include "ditmoe/kernels/activations.h"
 #include "ditmoe/kernels/matmul.h"
-#include "ditmoe/kernels/rows/row_kernels.h"
+#include "ditmoe/kernels/row_kernels.h"
 
 namespace ditmoe::kernels {
 

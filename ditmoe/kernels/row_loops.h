@@ -12,7 +12,7 @@
 #include "ditmoe/kernels/exp.h"
 #include "ditmoe/kernels/layer_norm.h"
 #include "ditmoe/kernels/reduce.h"
-#include "ditmoe/kernels/rows/row_kernels.h"
+#include "ditmoe/kernels/row_kernels.h"
 #include "ditmoe/kernels/silu.h"
 
 namespace ditmoe::kernels {

@@ -1,6 +1,6 @@
-#include "ditmoe/kernels/rows/row_kernels.h"
+#include "ditmoe/kernels/row_kernels.h"
 
-#include "ditmoe/kernels/rows/row_kernels_by_isa.h"
+#include "ditmoe/kernels/row_kernels_by_isa.h"
 
 namespace ditmoe::kernels {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ditmoe/kernels/rows/row_kernels.h"
+#include "ditmoe/kernels/row_kernels.h"
 
 // One function per file that compiles the loops.
 namespace ditmoe::kernels {

@@ -1,5 +1,5 @@
-#include "ditmoe/kernels/rows/row_kernels_by_isa.h"
-#include "ditmoe/kernels/rows/row_loops.h"
+#include "ditmoe/kernels/row_kernels_by_isa.h"
+#include "ditmoe/kernels/row_loops.h"
 
 namespace ditmoe::kernels {
 
