@@ -61,6 +61,7 @@ void add_bench(CLI::App& app, Commands& commands) {
   bench->require_subcommand(1);
   add_roof(*bench, commands);
   add_bench_forward(*bench, commands);
+  add_bench_precision(*bench, commands);
 }
 
 }  // namespace ditmoe::apps

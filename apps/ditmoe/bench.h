@@ -15,5 +15,6 @@ void add_bench_options(CLI::App& app, BenchOptions& options);
 
 // Each adds its command below `bench`.
 void add_bench_forward(CLI::App& bench, Commands& commands);
+void add_bench_precision(CLI::App& bench, Commands& commands);
 
 }  // namespace ditmoe::apps

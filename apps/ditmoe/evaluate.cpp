@@ -45,22 +45,7 @@ struct Result {
 void check_fit(const Options& options,
                const networks::ModelFile& model,
                const networks::Classifier& classifier) {
-  const networks::DitConfig& drawn = model.config();
-  const networks::ClassifierConfig& judged = classifier.config();
-  if (drawn.image_size != judged.image_size || drawn.channels != judged.channels ||
-      drawn.num_classes != judged.num_classes) {
-    base::bad_input("{}: judges {} classes of {}x{}x{}, but {} draws {} classes of {}x{}x{}",
-                    options.classifier,
-                    judged.num_classes,
-                    judged.image_size,
-                    judged.image_size,
-                    judged.channels,
-                    options.model,
-                    drawn.num_classes,
-                    drawn.image_size,
-                    drawn.image_size,
-                    drawn.channels);
-  }
+  pipeline::check_classifier(classifier, options.classifier, model);
   if (options.count <= options.k) {
     base::bad_input("--count {}: precision and recall with {} neighbours need more images",
                     options.count,

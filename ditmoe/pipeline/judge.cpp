@@ -107,6 +107,28 @@ ReferenceImages read_reference_images(const std::string& path, int64_t count, in
   return reference;
 }
 
+void check_classifier(const networks::Classifier& classifier,
+                      const std::string& path,
+                      const networks::ModelFile& model) {
+  const networks::DitConfig& drawn = model.config();
+  const networks::ClassifierConfig& judged = classifier.config();
+  if (drawn.image_size == judged.image_size && drawn.channels == judged.channels &&
+      drawn.num_classes == judged.num_classes) {
+    return;
+  }
+  base::bad_input("{}: judges {} classes of {}x{}x{}, but {} draws {} classes of {}x{}x{}",
+                  path,
+                  judged.num_classes,
+                  judged.image_size,
+                  judged.image_size,
+                  judged.channels,
+                  model.path(),
+                  drawn.num_classes,
+                  drawn.image_size,
+                  drawn.image_size,
+                  drawn.channels);
+}
+
 Judge::Judge(networks::Classifier& classifier,
              const ReferenceImages& reference,
              int64_t k,

@@ -11,6 +11,7 @@
 #include "ditmoe/metrics/classification.h"
 #include "ditmoe/metrics/precision_recall.h"
 #include "ditmoe/networks/classifier.h"
+#include "ditmoe/networks/model_file.h"
 
 namespace ditmoe::pipeline {
 
@@ -26,6 +27,11 @@ struct ReferenceImages {
 // images ("labels-idx1" for "images-idx3" in the name) as many of each class are taken, in the
 // file's order; else the first ones. Throws bad_input for missing files or too few images.
 ReferenceImages read_reference_images(const std::string& path, int64_t count, int64_t num_classes);
+
+// Throws bad_input naming the classifier's file unless it judges what the model draws.
+void check_classifier(const networks::Classifier& classifier,
+                      const std::string& path,
+                      const networks::ModelFile& model);
 
 // What a classifier makes of drawn images.
 struct Judgement {
