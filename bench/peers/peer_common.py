@@ -106,7 +106,10 @@ def last_json(text):
 
 
 class Command:
-    """A named command; environment names set (a value) or remove (None) variables."""
+    """A named command, run in the project's root.
+
+    environment holds variables to set (a value) or to remove (None).
+    """
 
     def __init__(self, name, argv, environment=None):
         self.name = name
@@ -130,10 +133,10 @@ class Command:
                 environment.pop(name, None)
         load = ForeignLoad()
         try:
-            done = subprocess.run(self.argv, env=environment, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(self.argv, env=environment, cwd=ROOT, text=True, check=False,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError as error:
-            die(f"{self.name}: cannot run {self.argv[0]}: {error.strerror}")
+            die(f"{self.name}: cannot run {self.argv[0]} in {ROOT}: {error.strerror}")
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             die(f"{self.name}: exit {done.returncode}: {reason}")
