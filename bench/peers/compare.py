@@ -17,10 +17,11 @@ import peer_common
 
 
 def parse_run(text):
-    name, separator, command = text.partition("=")
+    label, separator, command = text.partition("=")
+    name, _, field = label.partition("@")
     if not (name and separator and command):
-        raise argparse.ArgumentTypeError(f"expected NAME=COMMAND, found '{text}'")
-    return peer_common.Command(name, command)
+        raise argparse.ArgumentTypeError(f"expected NAME[@FIELD]=COMMAND, found '{text}'")
+    return peer_common.Command(name, command, field=field or "median_ms")
 
 
 def run_and_report(commands, rounds, extra=None, key_figures=None):
@@ -42,7 +43,9 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", action="append", type=parse_run, required=True,
-                        metavar="NAME=COMMAND", help="the first one is what others are compared with")
+                        metavar="NAME[@FIELD]=COMMAND",
+                        help="others are compared with the first one; FIELD: the number of the "
+                        "JSON object to compare instead of median_ms")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", help="write the JSON here, not to standard output")
     arguments = parser.parse_args()

@@ -3,7 +3,8 @@
 
 PyTorch runs as installed, in the environment as it is, and at its best: OPENBLAS_CORETYPE and
 OPENBLAS_L2_SIZE unset, OMP_WAIT_POLICY=PASSIVE, the fastest of one thread, of --threads, and in f32
-of --threads with oneDNN's products. A table goes to standard error, JSON to standard output or --out.
+of --threads with oneDNN's products. A table goes to standard error, JSON to standard output or
+--out.
 """
 
 import argparse
@@ -53,8 +54,10 @@ def best_settings(threads, blas_threads):
 def commands_of(arguments):
     commands = []
     if arguments.ours:
-        commands.append(peer_common.Command(OURS_NAME, arguments.ours.format(
-            preset=arguments.preset, batch=arguments.batch, dtype=arguments.dtype)))
+        ours = arguments.ours
+        for field in ("preset", "batch", "dtype"):
+            ours = ours.replace(f"{{{field}}}", str(getattr(arguments, field)))
+        commands.append(peer_common.Command(OURS_NAME, ours))
     commands.append(pytorch(INSTALLED_NAME, arguments, {}))
     for threads in sorted({1, arguments.threads}):
         commands.append(pytorch(f"pytorch, threads {threads}", arguments,

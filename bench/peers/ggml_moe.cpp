@@ -203,8 +203,9 @@ void run(const Options& options) {
   const GgmlLibrary library = load_ggml(options.values.at("lib"));
   const std::string& layout = options.values.at("layout");
   std::vector<Measured> all;
-  for (const std::string& name : layout == "best" ? std::vector<std::string>{"separate", "merged", "sorted"}
-                                                  : std::vector<std::string>{layout}) {
+  for (const std::string& name : layout == "best"
+                                     ? std::vector<std::string>{"separate", "merged", "sorted"}
+                                     : std::vector<std::string>{layout}) {
     all.push_back(measure(library.api, problem, name, options));
   }
   const std::string json = to_json(options, library, problem, all);

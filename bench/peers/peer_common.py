@@ -33,7 +33,7 @@ def die(message):
 
 
 def preset_fields(name):
-    """Fields of the oracle's DitConfig for a preset at 256 x 256: S/2-8E2A, or S/2 for a dense one."""
+    """Fields of the oracle's DitConfig at 256 x 256: S/2-8E2A, or S/2 for a dense one."""
     match = PRESET.fullmatch(name)
     if not match:
         die(f"unknown preset '{name}': expected for example S/2-8E2A, or S/2 for a dense DiT")
@@ -108,11 +108,13 @@ def last_json(text):
 class Command:
     """A named command, run in the project's root.
 
-    environment holds variables to set (a value) or to remove (None).
+    environment holds variables to set (a value) or to remove (None). field names the entry of the
+    result that is compared; p10_ms and p90_ms are scaled alike.
     """
 
-    def __init__(self, name, argv, environment=None):
+    def __init__(self, name, argv, environment=None, field="median_ms"):
         self.name = name
+        self.field = field
         self.argv = shlex.split(argv) if isinstance(argv, str) else [str(word) for word in argv]
         self.environment = environment or {}
 
@@ -142,9 +144,12 @@ class Command:
             die(f"{self.name}: exit {done.returncode}: {reason}")
         try:
             result = last_json(done.stdout)
-            result["median_ms"] = float(result["median_ms"])
-        except (json.JSONDecodeError, TypeError, KeyError, ValueError):
-            die(f"{self.name}: expected a JSON object with median_ms in the last line of output")
+            scale = float(result[self.field]) / float(result["median_ms"])
+            for name in ("median_ms", "p10_ms", "p90_ms"):
+                result[name] = scale * float(result.get(name, result["median_ms"]))
+        except (json.JSONDecodeError, TypeError, KeyError, ValueError, ZeroDivisionError):
+            die(f"{self.name}: expected a JSON object with median_ms and {self.field} in the last "
+                "line of output")
         result["foreign_load"] = load.stop()
         return result
 
@@ -176,10 +181,8 @@ def compare(commands, results):
         ratios = [mine / theirs for mine, theirs in zip(medians, base)]
         rows.append({
             "name": command.name, "median_ms": round(statistics.median(medians), 3),
-            "p10_ms": round(statistics.median(result.get("p10_ms", result["median_ms"])
-                                              for result in own), 3),
-            "p90_ms": round(statistics.median(result.get("p90_ms", result["median_ms"])
-                                              for result in own), 3),
+            "p10_ms": round(statistics.median(result["p10_ms"] for result in own), 3),
+            "p90_ms": round(statistics.median(result["p90_ms"] for result in own), 3),
             "ratio": round(statistics.median(ratios), 3),
             "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
             "foreign_load": round(statistics.median(result["foreign_load"] for result in own), 3),

@@ -25,7 +25,7 @@ command -v g++ >/dev/null || die "g++ is missing: install the Debian package g++
 
 readonly folder="$PWD/build/peers/node_modules/$package"
 mkdir -p build/peers
-if [[ ! -f "$folder/package.json" ]] || ! grep -q "\"version\": \"$version\"" "$folder/package.json"; then
+if ! grep -qs "\"version\": \"$version\"" "$folder/package.json"; then
   npm install --prefix build/peers --ignore-scripts --no-audit --no-fund --save-exact \
     "$package@$version" >&2 || die "npm could not install $package@$version"
 fi

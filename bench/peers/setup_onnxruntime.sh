@@ -24,7 +24,7 @@ command -v npm >/dev/null || die "npm is missing: install the Debian packages no
 
 readonly folder="build/peers/node_modules/$package"
 mkdir -p build/peers
-if [[ ! -f "$folder/package.json" ]] || ! grep -q "\"version\": \"$version\"" "$folder/package.json"; then
+if ! grep -qs "\"version\": \"$version\"" "$folder/package.json"; then
   # Its install script would download CUDA libraries that the CPU does not need.
   npm install --prefix build/peers --ignore-scripts --no-audit --no-fund --save-exact \
     "$package@$version" >&2 || die "npm could not install $package@$version"
