@@ -141,8 +141,8 @@ def fuse(torch, dit_moe, network):
             x_ND = x_BTD.reshape(-1, x_BTD.shape[2])
             logits_NE = torch.nn.functional.linear(x_ND, self.router)
             routed_ND = moe_op.apply(x_ND, logits_NE, self.gate_up_EGD, self.down_EDF, self.top_k)
-            # Always routed_ND. Without a later use of x_ND, ONNX Runtime 1.30 may place MoE's output
-            # over it, and the result is wrong.
+            # Always routed_ND. Without a later use of x_ND, ONNX Runtime 1.30 may place the output
+            # of MoE over it, and the result is wrong.
             routed_ND = torch.where(torch.ones(1, dtype=torch.bool), routed_ND, x_ND)
             return (routed_ND + self.shared_experts(x_ND)).view(x_BTD.shape)
 

@@ -144,12 +144,13 @@ class Command:
             die(f"{self.name}: exit {done.returncode}: {reason}")
         try:
             result = last_json(done.stdout)
-            scale = float(result[self.field]) / float(result["median_ms"])
+            median = float(result["median_ms"])
+            scale = float(result[self.field]) / median
             for name in ("median_ms", "p10_ms", "p90_ms"):
-                result[name] = scale * float(result.get(name, result["median_ms"]))
+                result[name] = scale * float(result.get(name, median))
         except (json.JSONDecodeError, TypeError, KeyError, ValueError, ZeroDivisionError):
-            die(f"{self.name}: expected a JSON object with median_ms and {self.field} in the last "
-                "line of output")
+            wanted = " and ".join(dict.fromkeys(("median_ms", self.field)))
+            die(f"{self.name}: expected a JSON object with {wanted} in the last line of output")
         result["foreign_load"] = load.stop()
         return result
 
