@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   add_train(app, commands, arguments);
   add_evaluate(app, commands);
   add_inspect(app, commands);
+  add_convert(app, commands);
   add_probe(app, commands, arguments);
   add_bench(app, commands);
   return run_program(app, commands, argc, argv);

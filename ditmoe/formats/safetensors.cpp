@@ -200,9 +200,12 @@ std::string json_of(const std::string& text, const std::string& path) {
   }
 }
 
-std::string header_of(const NamedTensors& tensors,
+// The header; sets data_bytes to what has to follow it.
+std::string header_of(const std::vector<SafetensorsEntry>& tensors,
                       const std::map<std::string, std::string>& metadata,
-                      const std::string& path) {
+                      size_t data_alignment,
+                      const std::string& path,
+                      uint64_t& data_bytes) {
   std::string header = "{";
   const auto comma = [&header] { return header.size() == 1 || header.back() == '{' ? "" : ","; };
   if (!metadata.empty()) {
@@ -213,13 +216,15 @@ std::string header_of(const NamedTensors& tensors,
     header += '}';
   }
   uint64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    const uint64_t end = offset + tensor.bytes();
+  for (const SafetensorsEntry& tensor : tensors) {
+    const auto bytes = tensor_bytes(tensor.shape, tensor.dtype);
+    DITMOE_ASSERT(bytes.has_value());
+    const uint64_t end = offset + *bytes;
     std::string dims = base::to_string(tensor.shape);
     std::erase(dims, ' ');
     header += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}",
                           comma(),
-                          json_of(name, path),
+                          json_of(tensor.name, path),
                           base::name_of(tensor.dtype),
                           dims,
                           offset,
@@ -227,8 +232,9 @@ std::string header_of(const NamedTensors& tensors,
     offset = end;
   }
   header += '}';
+  data_bytes = offset;
   const size_t unpadded = kPrefixBytes + header.size();
-  header.append((kDataAlignment - unpadded % kDataAlignment) % kDataAlignment, ' ');
+  header.append((data_alignment - unpadded % data_alignment) % data_alignment, ' ');
   return header;
 }
 
@@ -289,28 +295,60 @@ base::TensorView SafetensorsFile::view(const std::string& name) const {
   return {entry.dtype, entry.shape, contents_->file.bytes().data() + entry.offset};
 }
 
+struct SafetensorsWriter::State {
+  explicit State(const std::string& path) : file(path) {}
+
+  AtomicFile file;
+  uint64_t left = 0;  // bytes still to come
+};
+
+SafetensorsWriter::SafetensorsWriter(const std::string& path,
+                                     const std::vector<SafetensorsEntry>& tensors,
+                                     const std::map<std::string, std::string>& metadata,
+                                     size_t data_alignment) {
+  std::unordered_set<std::string> names = {std::string(kMetadataName)};
+  for (const SafetensorsEntry& tensor : tensors) {
+    if (!names.insert(tensor.name).second) {
+      base::failure("{}: cannot be written: {} is taken or reserved", path, printable(tensor.name));
+    }
+  }
+  uint64_t data_bytes = 0;
+  const std::string header = header_of(tensors, metadata, data_alignment, path, data_bytes);
+  std::string prefix;
+  append_little(prefix, static_cast<uint64_t>(header.size()));
+  state_ = std::make_unique<State>(path);
+  state_->file.write(prefix);
+  state_->file.write(header);
+  state_->left = data_bytes;
+}
+
+SafetensorsWriter::~SafetensorsWriter() = default;
+
+void SafetensorsWriter::write(std::span<const std::byte> bytes) {
+  DITMOE_ASSERT(bytes.size() <= state_->left);
+  state_->file.write(bytes);
+  state_->left -= bytes.size();
+}
+
+void SafetensorsWriter::commit() {
+  DITMOE_ASSERT(state_->left == 0);
+  state_->file.commit();
+}
+
 void write_safetensors(const std::string& path,
                        const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  std::unordered_set<std::string> names = {std::string(kMetadataName)};
-  for (const auto& [name, tensor] : tensors) {
-    if (!names.insert(name).second) {
-      base::failure("{}: cannot be written: {} is taken or reserved", path, printable(name));
-    }
-  }
   NamedTensors ordered = tensors;
   std::stable_sort(ordered.begin(), ordered.end(), [](const auto& left, const auto& right) {
     return base::size_of(left.second.dtype) > base::size_of(right.second.dtype);
   });
-  const std::string header = header_of(ordered, metadata, path);
-  std::string prefix;
-  append_little(prefix, static_cast<uint64_t>(header.size()));
-
-  AtomicFile file(path);
-  file.write(prefix);
-  file.write(header);
-  for (const auto& [name, tensor] : ordered) file.write({tensor.data, tensor.bytes()});
-  file.commit();
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& [name, tensor] : ordered) {
+    entries.push_back({name, tensor.dtype, tensor.shape, 0, 0});
+  }
+  SafetensorsWriter writer(path, entries, metadata, kDataAlignment);
+  for (const auto& [name, tensor] : ordered) writer.write({tensor.data, tensor.bytes()});
+  writer.commit();
 }
 
 }  // namespace ditmoe::formats

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,6 +47,32 @@ class SafetensorsFile {
  private:
   struct Contents;
   std::shared_ptr<const Contents> contents_;
+};
+
+// Writes a file whose tensors' values come one after another, so that they need not all be in
+// memory. Appears under its name with commit, whole, or not at all.
+class SafetensorsWriter {
+ public:
+  // tensors: names, types and shapes in the order of the data; their offsets are not looked at. The
+  // header is padded with spaces so that the data begin at a multiple of data_alignment bytes.
+  // Throws failure on an I/O error or a name used twice.
+  SafetensorsWriter(const std::string& path,
+                    const std::vector<SafetensorsEntry>& tensors,
+                    const std::map<std::string, std::string>& metadata,
+                    size_t data_alignment = 64);
+  ~SafetensorsWriter();
+  SafetensorsWriter(const SafetensorsWriter&) = delete;
+  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
+
+  // The next bytes of the data.
+  void write(std::span<const std::byte> bytes);
+
+  // All bytes must have been written.
+  void commit();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 using NamedTensors = std::vector<std::pair<std::string, base::TensorView>>;

@@ -10,7 +10,8 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "ditmoe/base/error.h"
-#include "ditmoe/kernels/bfloat16.h"
+#include "ditmoe/kernels/activations.h"
+#include "ditmoe/kernels/blocked_layout.h"
 #include "ditmoe/kernels/one_thread.h"
 #include "ditmoe/kernels/onednn_types.h"
 #include "ditmoe/kernels/panel_matmul.h"
@@ -56,6 +57,23 @@ dnnl::matmul::primitive_desc describe(const dnnl::engine& engine,
       bias ? dnnl::matmul::desc(src, weights, dense(1, outputs, Type::f32), dst)
            : dnnl::matmul::desc(src, weights, dst);
   return {operation, attributes, engine};
+}
+
+base::DType weight_dtype(Precision precision) {
+  switch (precision) {
+    case Precision::kF32:
+      return base::DType::kF32;
+    case Precision::kBf16:
+      return base::DType::kBF16;
+    case Precision::kInt8:
+      return base::DType::kI8;
+  }
+  DITMOE_ASSERT(false);
+}
+
+Type type_of(base::DType dtype) {
+  if (dtype == base::DType::kI8) return Type::s8;
+  return dtype == base::DType::kBF16 ? Type::bf16 : Type::f32;
 }
 
 // Only oneDNN's brgemm code computes a row alike among any number of rows.
@@ -209,7 +227,7 @@ namespace {
 struct Source {
   base::Tensor owned;
   const void* data = nullptr;
-  Type type = Type::f32;
+  base::DType dtype = base::DType::kF32;
 };
 
 Source source_of(const base::TensorView& weight,
@@ -223,7 +241,7 @@ Source source_of(const base::TensorView& weight,
   DITMOE_ASSERT(narrow || weight.dtype == base::DType::kF32);
   if (precision != Precision::kInt8) {
     source.data = weight.data;
-    source.type = narrow ? Type::bf16 : Type::f32;
+    source.dtype = weight.dtype;
     return source;
   }
   const base::Tensor wide = narrow ? base::convert(weight, base::DType::kF32) : base::Tensor();
@@ -234,7 +252,7 @@ Source source_of(const base::TensorView& weight,
   quantize_weights(values, outputs, inputs, source.owned.as<int8_t>().data(), scale, offset);
   columns = {scale, offset};
   source.data = source.owned.data();
-  source.type = Type::s8;
+  source.dtype = base::DType::kI8;
   return source;
 }
 
@@ -253,7 +271,6 @@ PackedMatrix Matmul::pack(const base::TensorView& weight,
                           const float* bias,
                           Precision precision,
                           base::Arena& arena) {
-  const OneThread one_thread;
   PackedMatrix packed;
   packed.outputs_ = weight.shape.at(0);
   packed.inputs_ = weight.size() / packed.outputs_;
@@ -267,23 +284,78 @@ PackedMatrix Matmul::pack(const base::TensorView& weight,
   ProductShape& shape = shape_of(packed.outputs_, packed.inputs_, product_adds_bias, precision);
   packed.shape_ = &shape;
   Source source = source_of(weight, precision, arena, packed.columns_);
+  if (shape.panels) source = as_stored(weight, std::move(source), precision);
+  place(source.data, source.dtype, arena, packed);
+  return packed;
+}
+
+void Matmul::place(const void* weight,
+                   base::DType dtype,
+                   base::Arena& arena,
+                   PackedMatrix& matrix) {
+  const ProductShape& shape = *matrix.shape_;
   if (shape.panels) {
-    source = as_stored(weight, std::move(source), precision);
-    std::byte* dst = arena.take(panel_bytes(packed.outputs_, packed.inputs_, precision));
-    pack_panels(source.data, packed.outputs_, packed.inputs_, precision, dst);
-    packed.weights_ = dst;
-    return packed;
+    const Precision precision = matrix.precision_;
+    std::byte* dst = arena.take(panel_bytes(matrix.outputs_, matrix.inputs_, precision));
+    pack_panels(weight, matrix.outputs_, matrix.inputs_, precision, dst);
+    matrix.weights_ = dst;
+    return;
   }
+  const OneThread one_thread;
   std::byte* dst = arena.take(shape.weights.get_size());
   // [outputs, inputs] in rows is [inputs, outputs] in columns.
-  const memory::desc stored({packed.inputs_, packed.outputs_}, source.type, memory::format_tag::ba);
-  memory src_memory(stored, threads_->engine, handle(source.data));
+  const memory::desc stored(
+      {matrix.inputs_, matrix.outputs_}, type_of(dtype), memory::format_tag::ba);
+  memory src_memory(stored, threads_->engine, handle(weight));
   memory dst_memory(shape.weights, threads_->engine, dst);
   dnnl::stream stream(threads_->engine);
   dnnl::reorder(src_memory, dst_memory).execute(stream, src_memory, dst_memory);
   stream.wait();
-  packed.weights_ = dst;
-  return packed;
+  matrix.weights_ = dst;
+}
+
+namespace {
+
+// oneDNN's description of blocked_layout.h.
+memory::desc blocked_desc(const PackedMatrix& w) {
+  using Tag = memory::format_tag;
+  const Tag tag = w.precision() == Precision::kF32    ? Tag::BA16a64b
+                  : w.precision() == Precision::kBf16 ? Tag::BA16a64b2a
+                                                      : Tag::BA16a64b4a;
+  return {{w.inputs(), w.outputs()}, types_of(w.precision()).weights, tag};
+}
+
+}  // namespace
+
+bool Matmul::adopts_in_place(Precision precision) {
+  PackedMatrix probe;
+  probe.precision_ = precision;
+  probe.inputs_ = probe.outputs_ = 64;
+  const ProductShape& shape = shape_of(64, 64, false, precision);
+  return !shape.panels && shape.weights == blocked_desc(probe);
+}
+
+PackedMatrix Matmul::adopt(const BlockedMatrix& stored, base::Arena& arena) {
+  PackedMatrix matrix;
+  matrix.outputs_ = stored.outputs;
+  matrix.inputs_ = stored.inputs;
+  matrix.precision_ = stored.precision;
+  matrix.bias_ = stored.bias;
+  matrix.columns_ = stored.columns;
+  const bool product_adds_bias = stored.bias != nullptr && stored.precision != Precision::kInt8;
+  ProductShape& shape =
+      shape_of(stored.outputs, stored.inputs, product_adds_bias, stored.precision);
+  matrix.shape_ = &shape;
+  const memory::desc blocked = blocked_desc(matrix);
+  if (!shape.panels && shape.weights == blocked) {
+    matrix.weights_ = stored.data;
+    return matrix;
+  }
+  const int64_t elements = stored.outputs * stored.inputs;
+  base::Tensor plain(base::DType::kU8, {elements * activation_bytes(stored.precision)});
+  unpack_blocked(stored.data, stored.outputs, stored.inputs, stored.precision, plain.data());
+  place(plain.data(), weight_dtype(stored.precision), arena, matrix);
+  return matrix;
 }
 
 void Matmul::multiply(

@@ -47,6 +47,16 @@ class PackedMatrix {
   QuantizedColumns columns_;
 };
 
+// Weights as a packed file has them: in the layout of blocked_layout.h. Memory of somebody else.
+struct BlockedMatrix {
+  const std::byte* data = nullptr;
+  Precision precision = Precision::kF32;
+  int64_t outputs = 0;
+  int64_t inputs = 0;
+  const float* bias = nullptr;
+  QuantizedColumns columns;  // of int8
+};
+
 // Products y = x W^T + b, as a linear layer has them, on oneDNN where its AVX-512 code runs and
 // else by panel_matmul. Each call computes on its own thread; calls on different threads may run at
 // once. One object per executor: it holds what oneDNN compiled. Row r of y depends on row r of x
@@ -70,6 +80,13 @@ class Matmul {
                     Precision precision,
                     base::Arena& arena);
 
+  // Takes stored weights where they are, if that is the layout this CPU multiplies by; else repacks
+  // them into arena. What `stored` points to must outlive the result. Threads may adopt at once.
+  PackedMatrix adopt(const BlockedMatrix& stored, base::Arena& arena);
+
+  // Whether adopt takes weights of a precision where they are.
+  bool adopts_in_place(Precision precision);
+
   // y = x W^T + b; of int8 the sums alone, see QuantizedColumns.
   //   x [rows, inputs] float, BFloat16 or uint8_t (value + 128), as computed(precision) has them
   //   y [rows, outputs] float, or int32_t for int8
@@ -86,6 +103,8 @@ class Matmul {
  private:
   struct Threads;
 
+  // Brings W [outputs, inputs] of F32, BF16 or I8 into the layout of the matrix's product.
+  void place(const void* weight, base::DType dtype, base::Arena& arena, PackedMatrix& matrix);
   ProductShape& shape_of(int64_t outputs, int64_t inputs, bool bias, Precision precision);
 
   std::unique_ptr<Threads> threads_;

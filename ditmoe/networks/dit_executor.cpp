@@ -2,18 +2,42 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/networks/dit_forward.h"
+#include "ditmoe/networks/packed_file.h"
 
 namespace ditmoe::networks {
 
 DitExecutor::DitExecutor(const WeightSource& weights,
                          const ExecutorOptions& options,
                          base::ThreadPool& pool)
-    : forward_(std::make_unique<DitForward>(weights, options, pool)) {}
+    : forward_(std::make_unique<DitForward>(
+          weights.config(), options, pool, [&](kernels::Matmul& matmul, base::Arena& arena) {
+            return std::make_unique<PackingSource>(weights, options.precision, matmul, arena);
+          })) {}
 
 DitExecutor::DitExecutor(const ModelFile& model,
                          const ExecutorOptions& options,
                          base::ThreadPool& pool)
-    : DitExecutor(FileWeights(model), options, pool) {}
+    : model_(model) {
+  const auto packed = model.packed();
+  if (packed && *packed != options.precision) {
+    base::bad_input("{}: its weights are packed in {} and cannot be computed in {}",
+                    model.path(),
+                    kernels::to_word(*packed),
+                    kernels::to_word(options.precision));
+  }
+  const FileWeights weights(model);
+  forward_ = std::make_unique<DitForward>(
+      model.config(),
+      options,
+      pool,
+      [&](kernels::Matmul& matmul, base::Arena& arena) -> std::unique_ptr<MatrixSource> {
+        if (packed) {
+          return std::make_unique<PackedSource>(
+              model.file(), model.config(), *packed, matmul, arena);
+        }
+        return std::make_unique<PackingSource>(weights, options.precision, matmul, arena);
+      });
+}
 
 kernels::Precision DitExecutor::computed() const { return forward_->products().computed(); }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ditmoe/base/cpu.h"
@@ -36,7 +37,8 @@ struct ExecutorOptions {
 // precision and the instruction set, but neither on the batch nor on the number of threads.
 class DitExecutor final : public diffusion::Denoiser {
  public:
-  // pool must outlive the executor; the source is not needed any more.
+  // pool must outlive the executor; the source is not needed any more. Throws bad_input for a
+  // packed file of another precision.
   DitExecutor(const WeightSource& weights, const ExecutorOptions& options, base::ThreadPool& pool);
   DitExecutor(const ModelFile& model, const ExecutorOptions& options, base::ThreadPool& pool);
   ~DitExecutor() override;
@@ -68,6 +70,7 @@ class DitExecutor final : public diffusion::Denoiser {
              std::span<const int32_t> y_N,
              std::span<const float> out) const;
 
+  std::optional<ModelFile> model_;  // keeps mapped what is used in place
   std::unique_ptr<DitForward> forward_;
 };
 

@@ -26,14 +26,16 @@ kernels::PatchShape patch_shape(const DitConfig& config, int64_t channels) {
 
 }  // namespace
 
-DitForward::DitForward(const WeightSource& weights,
+DitForward::DitForward(const DitConfig& config,
                        const ExecutorOptions& options,
-                       base::ThreadPool& pool)
-    : config_(weights.config()),
+                       base::ThreadPool& pool,
+                       MakeSource make_source)
+    : config_(config),
       pool_(pool),
       products_(pool.size(), options.precision, options.isa),
       types_{products_.computed()},
-      weights_(load_dit_weights(weights, options.precision, products_.matmul(), arena_, pool)),
+      weights_(load_dit_weights(
+          *make_source(products_.matmul(), arena_), products_.matmul(), arena_, pool)),
       conditioning_(config_, weights_, products_, pool),
       profile_(pool.size()) {
   for (int thread = 0; thread < pool.size(); ++thread) {
@@ -127,7 +129,17 @@ void DitForward::multiply_qkv(const BlockWeights& block, const Tile& tile, int t
   const Activations qkv = buffers_.qkv_R3D.from(tile.first);
   if (qkv.precision == Precision::kF32) {
     auto* dst = reinterpret_cast<float*>(qkv.values);
-    products_.linear(own.rows, tile.rows, block.qkv.front(), nullptr, dst, thread);
+    if (block.qkv.size() == 1) {
+      products_.linear(own.rows, tile.rows, block.qkv.front(), nullptr, dst, thread);
+      return;
+    }
+    for (const kernels::PackedMatrix& part : block.qkv) {
+      products_.linear(own.rows, tile.rows, part, nullptr, own.rows_f32, thread);
+      for (int64_t i = 0; i < tile.rows; ++i) {
+        std::copy_n(own.rows_f32 + i * width(), width(), dst + i * 3 * width());
+      }
+      dst += width();
+    }
     return;
   }
   auto* dst = reinterpret_cast<base::BFloat16*>(qkv.values);

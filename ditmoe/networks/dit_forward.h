@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "ditmoe/base/arena.h"
+#include "ditmoe/base/function_ref.h"
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/kernels/products.h"
 #include "ditmoe/networks/dit_buffers.h"
@@ -24,7 +26,14 @@ namespace ditmoe::networks {
 // No value depends on the tiling, so none depends on the batch or the number of threads.
 class DitForward {
  public:
-  DitForward(const WeightSource& weights, const ExecutorOptions& options, base::ThreadPool& pool);
+  // Makes the source of matrices for a Matmul and an arena to pack into.
+  using MakeSource =
+      base::FunctionRef<std::unique_ptr<MatrixSource>(kernels::Matmul&, base::Arena&)>;
+
+  DitForward(const DitConfig& config,
+             const ExecutorOptions& options,
+             base::ThreadPool& pool,
+             MakeSource make_source);
 
   const DitConfig& config() const { return config_; }
 

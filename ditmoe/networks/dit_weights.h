@@ -9,14 +9,9 @@
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/kernels/attention.h"
 #include "ditmoe/kernels/matmul.h"
-#include "ditmoe/networks/weight_source.h"
+#include "ditmoe/networks/matrix_source.h"
 
 namespace ditmoe::networks {
-
-// Hidden columns of one chunk: the gate and up values of a 192-row tile are then 2 · 192 · 256 · 4
-// B = 393 KB, less than half of a core's second-level cache, which the weights pass through as
-// well.
-constexpr int64_t kHiddenChunk = 256;
 
 // down(silu(gate(x)) · up(x)), without biases: one expert, the shared experts together, or the
 // dense control's feed-forward. The hidden columns are cut into chunks, each packed as [gate | up],
@@ -44,7 +39,7 @@ struct RoutedWeights {
 struct BlockWeights {
   kernels::PackedMatrix modulation;        // D -> 6D: shift, scale, gate of attention, then of
                                            // the feed-forward
-  std::vector<kernels::PackedMatrix> qkv;  // D -> 3D at once in f32, D -> D each in the others
+  std::vector<kernels::PackedMatrix> qkv;  // D -> 3D at once in f32, else D -> D each
   kernels::PackedMatrix proj;              // D -> D
   std::vector<float> qk_norm;              // q weight, q bias, k weight, k bias; empty without
   std::optional<RoutedWeights> routed;
@@ -69,9 +64,9 @@ struct DitWeights {
   kernels::PackedMatrix final_linear;      // D -> P·P·C_out
 };
 
-// Reads, converts and packs into arena, which must outlive the result, like matmul.
-DitWeights load_dit_weights(const WeightSource& source,
-                            kernels::Precision precision,
+// Asks source for all matrices; matmul and arena, which small ones are packed into, must outlive
+// the result.
+DitWeights load_dit_weights(const MatrixSource& source,
                             kernels::Matmul& matmul,
                             base::Arena& arena,
                             base::ThreadPool& pool);

@@ -11,6 +11,7 @@
 #include "ditmoe/formats/safetensors.h"
 #include "ditmoe/networks/config_inference.h"
 #include "ditmoe/networks/model_metadata.h"
+#include "ditmoe/networks/packed_file.h"
 #include "ditmoe/networks/shape_table.h"
 
 namespace ditmoe::networks {
@@ -79,6 +80,7 @@ struct ModelFile::Contents {
   ShapeTable table;
   DitConfig config;
   base::DType dtype = base::DType::kF32;
+  std::optional<kernels::Precision> packed;
   std::vector<std::string> class_names;
   SamplingDefaults sampling;
 };
@@ -87,14 +89,24 @@ ModelFile ModelFile::open(const std::string& path, const ModelOverrides& overrid
   auto contents = std::make_shared<Contents>(path);
   const Metadata& metadata = contents->file.metadata();
   check_format(metadata, path);
-  contents->table = table_of(contents->file);
+  contents->packed = packed_precision(metadata, path);
+  if (!contents->packed) contents->table = table_of(contents->file);
   DitConfig& config = contents->config;
   const std::optional<DitConfig> written = read_config(metadata, path);
-  config = written ? *written : infer_config(contents->table, overrides, path);
+  config = written || contents->packed ? written.value_or(DitConfig{})
+                                       : infer_config(contents->table, overrides, path);
   if (written) check_overrides(overrides, *written, path);
   if (overrides.objective) config.objective = *overrides.objective;
   config.validate(path);
-  check_tensors(config, contents->table, path);
+  if (contents->packed) {
+    if (!written) base::bad_input("{}: a packed file without its configuration", path);
+    check_packed(contents->file, config, *contents->packed);
+    for (const formats::SafetensorsEntry& entry : contents->file.entries()) {
+      contents->table[entry.name] = {entry.name, entry.shape};
+    }
+  } else {
+    check_tensors(config, contents->table, path);
+  }
   contents->dtype = main_dtype(contents->file);
   contents->class_names = read_class_names(metadata, config.num_classes, path);
   const bool is_retold = written && written->objective != config.objective;
@@ -118,6 +130,10 @@ const std::string& ModelFile::name_in_file(const std::string& canonical_name) co
   DITMOE_ASSERT(found != contents_->table.end());
   return found->second.name_in_file;
 }
+
+std::optional<kernels::Precision> ModelFile::packed() const { return contents_->packed; }
+
+const formats::SafetensorsFile& ModelFile::file() const { return contents_->file; }
 
 base::DType ModelFile::dtype() const { return contents_->dtype; }
 

@@ -8,6 +8,7 @@
 
 #include "ditmoe/base/tensor.h"
 #include "ditmoe/formats/safetensors.h"
+#include "ditmoe/kernels/precision.h"
 #include "ditmoe/networks/dit_config.h"
 
 namespace ditmoe::networks {
@@ -53,6 +54,13 @@ class ModelFile {
 
   // The tensor's name in the file, for a canonical name.
   const std::string& name_in_file(const std::string& canonical_name) const;
+
+  // The precision of a packed file (packed_file.h), whose matrices weight() does not find; nullopt
+  // for any other.
+  std::optional<kernels::Precision> packed() const;
+
+  // The file itself.
+  const formats::SafetensorsFile& file() const;
 
   // Element type of the largest part of the weights.
   base::DType dtype() const;

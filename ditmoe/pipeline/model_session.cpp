@@ -10,6 +10,7 @@ namespace {
 
 // The precision a file's weights are stored in, where this CPU has it.
 kernels::Precision stored_precision(const networks::ModelFile& model) {
+  if (model.packed()) return *model.packed();
   const bool narrow = model.dtype() == base::DType::kBF16;
   if (narrow && base::chosen_isa() >= base::Isa::kAvx512Bf16) return kernels::Precision::kBf16;
   return kernels::Precision::kF32;
