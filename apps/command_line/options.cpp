@@ -28,6 +28,19 @@ std::string sampler_names() {
 constexpr uint64_t kMaxThreads = 1024;
 constexpr uint64_t kMaxHeads = 1 << 20;  // a first bound; the configuration knows better
 
+// What --sampler can be, a line each.
+std::string sampler_list() {
+  std::string list = "How noise becomes images (default: the model's)";
+  for (const bool rectified_flow : {false, true}) {
+    list += rectified_flow ? "\nfor rectified flow:" : "\nfor DDPM models:";
+    for (const diffusion::SamplerInfo& info : diffusion::known_samplers()) {
+      if (info.rectified_flow != rectified_flow) continue;
+      list += fmt::format("\n  {:<6}{:>3} steps: {}", info.name, info.default_steps, info.summary);
+    }
+  }
+  return list;
+}
+
 }  // namespace
 
 CLI::Validator whole_number(uint64_t first, uint64_t last) {
@@ -120,12 +133,15 @@ void SamplingOptions::apply(const networks::ModelFile& model,
   if (steps) request.steps = *steps;
   if (cfg) request.guidance.scale = *cfg;
   if (cfg_channels) request.guidance.all_channels = pipeline::all_channels_from(*cfg_channels);
+  if (cfg_interval) request.guidance.interval = pipeline::interval_from(*cfg_interval);
 }
 
 void add_sampling(CLI::App& app, SamplingOptions& options) {
-  app.add_option("--sampler", options.sampler, "How noise becomes images (default: the model's)")
-      ->option_text(sampler_names());
-  app.add_option("--steps", options.steps, "Steps of the sampler (default: the model's)")
+  app.add_option("--sampler", options.sampler, sampler_list())->option_text(sampler_names());
+  app.add_option(
+         "--steps",
+         options.steps,
+         "Steps of the sampler (default: the model's for its own sampler, else as\nlisted there)")
       ->option_text("N");
   app.add_option("--cfg",
                  options.cfg,
@@ -136,6 +152,11 @@ void add_sampling(CLI::App& app, SamplingOptions& options) {
                  options.cfg_channels,
                  "Guide the first three channels or all (default: the model's)")
       ->option_text("3|all");
+  app.add_option("--cfg-interval",
+                 options.cfg_interval,
+                 "Guide only at noise levels from LO to HI, of 0 (image) to 1 (noise);\n"
+                 "steps outside take half the work (default: 0,1)")
+      ->option_text("LO,HI");
 }
 
 void print_json(const base::Json& json) {

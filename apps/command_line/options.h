@@ -69,6 +69,7 @@ struct SamplingOptions {
   std::optional<int64_t> steps;
   std::optional<double> cfg;
   std::optional<std::string> cfg_channels;
+  std::optional<std::string> cfg_interval;
 
   // Changes of the request what is given. A new sampler without steps takes its own default.
   void apply(const networks::ModelFile& model, pipeline::GenerateRequest& request) const;

@@ -129,6 +129,7 @@ base::Json report_json(const Options& options,
   json["heads"] = config.heads;
   if (config.feed_forward == networks::FeedForward::kMoe) json["top_k"] = config.top_k;
   json["batch"] = options.batch;  // 0: as many as are quick
+  json["cfg_interval"] = {request.guidance.interval.low, request.guidance.interval.high};
   json["seed"] = request.seed;
   json["k"] = options.k;
   json["results"] = base::Json::array();
@@ -159,6 +160,10 @@ void print_table(const Options& options,
              request.sampler,
              request.steps,
              request.seed);
+  if (request.guidance.interval != diffusion::Guidance::Interval{}) {
+    fmt::print("guidance at noise levels {} alone\n",
+               pipeline::interval_words(request.guidance.interval));
+  }
   fmt::print("judged by {}; {} neighbours among real images: {} of {}\n\n",
              options.classifier,
              options.k,

@@ -22,7 +22,8 @@ class DdimSampler final : public Sampler {
     const auto image_size = static_cast<size_t>(prediction.image_size());
     for (int64_t done = 0; done < steps; ++done) {
       const auto step = static_cast<size_t>(steps - 1 - done);
-      prediction.predict(x_NCHW, static_cast<float>(schedule_.timestep_map[step]));
+      const int64_t t = schedule_.timestep_map[step];
+      prediction.predict(x_NCHW, static_cast<float>(t), noise_level(t));
       for (int64_t image = 0; image < prediction.images(); ++image) {
         advance(step,
                 prediction.mean(image),

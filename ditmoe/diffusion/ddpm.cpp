@@ -24,7 +24,8 @@ class DdpmSampler final : public Sampler {
     std::vector<float> z(image_size);
     for (int64_t done = 0; done < steps; ++done) {
       const auto step = static_cast<size_t>(steps - 1 - done);
-      prediction.predict(x_NCHW, static_cast<float>(schedule_.timestep_map[step]));
+      const int64_t t = schedule_.timestep_map[step];
+      prediction.predict(x_NCHW, static_cast<float>(t), noise_level(t));
       for (int64_t image = 0; image < prediction.images(); ++image) {
         const auto x = x_NCHW.subspan(static_cast<size_t>(image) * image_size, image_size);
         move_to_mean(step, prediction.mean(image), x);

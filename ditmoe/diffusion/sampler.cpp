@@ -17,14 +17,26 @@ struct Registration {
 // Every sampler there is: a new one is a file and a line here.
 const std::vector<Registration>& registrations() {
   static const std::vector<Registration> table = {
-      {{"ddpm", false, "ancestral sampling, steps out of 1000"}, make_ddpm_sampler},
-      {{"ddim", false, "deterministic (eta 0), steps out of 1000"}, make_ddim_sampler},
-      {{"euler", true, "Euler steps along a rectified flow"}, make_euler_sampler},
+      {{"ddpm", false, 250, "ancestral sampling"}, make_ddpm_sampler},
+      {{"ddim", false, 50, "deterministic (eta 0)"}, make_ddim_sampler},
+      {{"dpm++", false, 20, "DPM-Solver++(2M), deterministic, second order"}, make_dpm_solver},
+      {{"euler", true, 50, "Euler's method, first order"}, make_euler_sampler},
+      {{"heun", true, 25, "Heun's method, second order, two predictions a step"},
+       make_heun_sampler},
+      {{"ab2", true, 50, "two-step Adams-Bashforth, second order"}, make_ab2_sampler},
   };
   return table;
 }
 
 }  // namespace
+
+void check_interval(const Guidance::Interval& interval) {
+  // Written so that a NaN fails.
+  if (0.0 <= interval.low && interval.low <= interval.high && interval.high <= 1.0) return;
+  base::bad_input("guidance interval: expected LO,HI with 0 <= LO <= HI <= 1, found {},{}",
+                  interval.low,
+                  interval.high);
+}
 
 NoiseSource philox_noise(uint64_t seed, int64_t first_image) {
   return [=](int64_t image, int64_t step, std::span<float> out) {

@@ -13,11 +13,27 @@ namespace ditmoe::diffusion {
 
 // Classifier-free guidance: mean = uncond + scale·(cond - uncond) on the guided channels; other
 // channels and the predicted variance are the conditional half's. scale 1 runs without the null
-// half.
+// half. Outside the interval the prediction is the conditional half's and the null half is not run
+// (Kynkäänniemi et al. 2024, arXiv 2404.07724).
 struct Guidance {
+  // Noise levels with guidance, both ends included, as fractions of the way from image (0) to noise
+  // (1): t for rectified flow; for DDPM models step / 999 of the step that the network is told.
+  struct Interval {
+    double low = 0.0;
+    double high = 1.0;
+
+    bool contains(double level) const { return low <= level && level <= high; }
+
+    bool operator==(const Interval&) const = default;
+  };
+
   double scale = 1.0;
   bool all_channels = false;  // else the first min(3, C)
+  Interval interval;
 };
+
+// Throws bad_input unless 0 <= low <= high <= 1.
+void check_interval(const Guidance::Interval& interval);
 
 // Draws the standard normal numbers for one image at one step: step -1 is the starting noise, step
 // k >= 0 the sampler's k-th step in the order they are run. out is one image [C, H, W].
@@ -44,15 +60,18 @@ class Sampler {
                    const StepCallback& after_step = {}) const = 0;
 };
 
-// "ddpm" and "ddim" (eta 0) with `steps` of 1000, which they choose by respace and respace_strided;
-// "euler" for rectified flow from t = 1 to 0. Throws bad_input for an unknown name (naming the
-// known ones) or steps out of range.
+// For DDPM models "ddpm", "ddim" (eta 0) and "dpm++" (2M) with `steps` of 1000, which they choose
+// by respace, respace_strided and respace_for_solver; for rectified flow from t = 1 to 0 "euler",
+// "heun" and "ab2" in `steps` equal steps. Throws bad_input for an unknown name (naming the known
+// ones) or steps out of range.
 std::unique_ptr<Sampler> make_sampler(const std::string& name, int64_t steps);
 
-// Names make_sampler knows, and whether the sampler is for DDPM models or rectified flow.
+// Names make_sampler knows, whether the sampler is for DDPM models or rectified flow, and how many
+// steps it is given where nobody says.
 struct SamplerInfo {
   std::string name;
   bool rectified_flow = false;
+  int64_t default_steps = 0;
   std::string summary;
 };
 

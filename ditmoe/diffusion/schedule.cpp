@@ -1,5 +1,6 @@
 #include "ditmoe/diffusion/schedule.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -58,6 +59,32 @@ DdpmSchedule restrict_to(const DdpmSchedule& original, const std::vector<int64_t
   return from_betas(std::move(betas), std::move(timestep_map));
 }
 
+// Where every step lies between the first (0) and the last (1): the mean of its place in t and its
+// place in λ.
+std::vector<double> solver_places(const DdpmSchedule& schedule) {
+  const auto lambda = [&](size_t step) {
+    const double cumprod = schedule.alphas_cumprod[step];
+    return 0.5 * std::log(cumprod / (1.0 - cumprod));
+  };
+  const auto last = static_cast<size_t>(schedule.steps() - 1);
+  std::vector<double> places;
+  for (size_t step = 0; step <= last; ++step) {
+    const double in_t = static_cast<double>(step) / static_cast<double>(last);
+    const double in_lambda = (lambda(0) - lambda(step)) / (lambda(0) - lambda(last));
+    places.push_back(0.5 * in_t + 0.5 * in_lambda);
+  }
+  return places;
+}
+
+// Index of the value of a rising sequence nearest to `target`.
+int64_t nearest_in_rising(const std::vector<double>& values, double target) {
+  const auto above = std::ranges::lower_bound(values, target);
+  if (above == values.begin()) return 0;
+  const int64_t index = above - values.begin();
+  if (above == values.end()) return index - 1;
+  return target - *(above - 1) < *above - target ? index - 1 : index;
+}
+
 }  // namespace
 
 DdpmSchedule linear_schedule(int64_t steps) {
@@ -98,5 +125,22 @@ DdpmSchedule respace_strided(const DdpmSchedule& original, int64_t steps) {
   }
   return restrict_to(original, kept);
 }
+
+DdpmSchedule respace_for_solver(const DdpmSchedule& original, int64_t steps) {
+  check_steps(original, steps);
+  if (steps == 1) return restrict_to(original, {original.steps() - 1});
+  const std::vector<double> places = solver_places(original);
+  std::vector<int64_t> kept(static_cast<size_t>(steps));
+  int64_t above = original.steps();
+  for (int64_t i = steps - 1; i >= 0; --i) {
+    const double place = static_cast<double>(i) / static_cast<double>(steps - 1);
+    // Below the step chosen before, and with room for the i that follow.
+    above = std::max(i, std::min(above - 1, nearest_in_rising(places, place)));
+    kept[static_cast<size_t>(i)] = above;
+  }
+  return restrict_to(original, kept);
+}
+
+double noise_level(int64_t step) { return static_cast<double>(step) / 999.0; }
 
 }  // namespace ditmoe::diffusion

@@ -1,9 +1,12 @@
 #include "ditmoe/pipeline/settings.h"
 
+#include <charconv>
 #include <cmath>
 #include <optional>
 #include <set>
+#include <system_error>
 
+#include "ditmoe/base/quoted.h"
 #include "ditmoe/base/version.h"
 #include "ditmoe/diffusion/sampler.h"
 #include "ditmoe/formats/toml.h"
@@ -63,6 +66,17 @@ class Reader {
   const std::string& source_;
 };
 
+void read_interval(const Reader& reader,
+                   const std::string& source,
+                   diffusion::Guidance::Interval& interval) {
+  std::vector<double> ends = {interval.low, interval.high};
+  reader.read("cfg_interval", ends);
+  if (ends.size() != 2) {
+    base::bad_input("{}: key 'cfg_interval': expected two numbers, found {}", source, ends.size());
+  }
+  interval = {ends[0], ends[1]};
+}
+
 std::string label_list(const GenerateRequest& request, const networks::ModelFile& model) {
   std::string text;
   std::set<int32_t> seen;
@@ -88,7 +102,7 @@ GenerateRequest default_request(const networks::ModelFile& model) {
 
 int64_t default_steps(const networks::ModelFile& model, const std::string& sampler) {
   if (sampler == model.sampling().sampler) return model.sampling().steps;
-  return sampler == "ddpm" ? 250 : 50;
+  return find_sampler(sampler).default_steps;
 }
 
 std::string guided_channels_word(bool all_channels) { return all_channels ? "all" : "3"; }
@@ -98,6 +112,23 @@ bool all_channels_from(const std::string& word) {
     base::bad_input("guided channels '{}': expected 3 or all", word);
   }
   return word == "all";
+}
+
+std::string interval_words(const diffusion::Guidance::Interval& interval) {
+  return fmt::format("{},{}", interval.low, interval.high);
+}
+
+diffusion::Guidance::Interval interval_from(const std::string& words) {
+  diffusion::Guidance::Interval interval;
+  const char* end = words.data() + words.size();
+  const auto low = std::from_chars(words.data(), end, interval.low);
+  const bool comma = low.ec == std::errc() && low.ptr != end && *low.ptr == ',';
+  const auto high = std::from_chars(comma ? low.ptr + 1 : end, end, interval.high);
+  if (!comma || high.ec != std::errc() || high.ptr != end) {
+    base::bad_input("guidance interval {}: expected LO,HI, two numbers from 0 to 1",
+                    base::quoted(words));
+  }
+  return interval;
 }
 
 void check_request(const GenerateRequest& request, const networks::ModelFile& model) {
@@ -120,6 +151,7 @@ void check_request(const GenerateRequest& request, const networks::ModelFile& mo
                     request.guidance.scale,
                     kMaxGuidance);
   }
+  diffusion::check_interval(request.guidance.interval);
   if (request.labels.empty()) base::bad_input("expected at least one image to draw");
   for (const int32_t label : request.labels) {
     if (label < 0 || label > model.config().num_classes) {
@@ -142,6 +174,10 @@ base::Json to_json(const PictureSettings& settings) {
   json["cfg"] = request.guidance.scale;
   json["cfg_channels"] = guided_channels_word(request.guidance.all_channels);
   if (settings.precision) json["dtype"] = kernels::to_word(*settings.precision);
+  const diffusion::Guidance::Interval& interval = request.guidance.interval;
+  if (interval != diffusion::Guidance::Interval{}) {
+    json["cfg_interval"] = {interval.low, interval.high};
+  }
   json["seed"] = request.seed;
   json["first_image"] = request.first_image;
   json["labels"] = request.labels;
@@ -171,6 +207,7 @@ PictureSettings picture_settings_from_json(const base::Json& json, const std::st
   std::string dtype;
   reader.read("dtype", dtype);
   if (!dtype.empty()) settings.precision = kernels::precision_from(dtype, source + ": dtype");
+  read_interval(reader, source, request.guidance.interval);
   reader.read("heads", settings.overrides.heads);
   reader.read("top_k", settings.overrides.top_k);
   reader.read("columns", settings.columns);
@@ -197,14 +234,16 @@ PictureSettings read_picture_settings(const std::string& png_path) {
 std::vector<std::pair<std::string, std::string>> picture_text(const PictureSettings& settings,
                                                               const networks::ModelFile& model) {
   const GenerateRequest& request = settings.request;
+  const bool whole = request.guidance.interval == diffusion::Guidance::Interval{};
   const std::string parameters = fmt::format(
-      "{}\nSteps: {}, Sampler: {}, CFG scale: {} ({} channels), Seed: {}, Image: {}, "
+      "{}\nSteps: {}, Sampler: {}, CFG scale: {} ({} channels{}), Seed: {}, Image: {}, "
       "Size: {}x{}, Model: {}, Version: ditmoe {}",
       label_list(request, model),
       request.steps,
       request.sampler,
       request.guidance.scale,
       guided_channels_word(request.guidance.all_channels),
+      whole ? "" : ", noise levels " + interval_words(request.guidance.interval),
       request.seed,
       request.first_image,
       model.config().image_size,

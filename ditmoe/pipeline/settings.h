@@ -29,21 +29,26 @@ struct PictureSettings {
 // What the model asks to be sampled with; labels are left empty.
 GenerateRequest default_request(const networks::ModelFile& model);
 
-// Steps for a sampler: the model's own where the sampler is the model's choice, else 250 for ddpm
-// and 50 for others.
+// Steps for a sampler: the model's own where the sampler is the model's choice, else the sampler's
+// SamplerInfo::default_steps. Throws bad_input for an unknown sampler, suggesting the nearest.
 int64_t default_steps(const networks::ModelFile& model, const std::string& sampler);
 
 // "3" or "all", and back (bad_input naming the words allowed).
 std::string guided_channels_word(bool all_channels);
 bool all_channels_from(const std::string& word);
 
+// "LO,HI", and back (bad_input for anything but two numbers; check_request checks their range).
+std::string interval_words(const diffusion::Guidance::Interval& interval);
+diffusion::Guidance::Interval interval_from(const std::string& words);
+
 // Throws bad_input for what the model cannot draw: an unknown sampler (suggesting the nearest), one
-// for the other objective, steps out of range, guidance that is no number or below 0, labels out of
-// range or none at all.
+// for the other objective, steps out of range, guidance that is no number or below 0, an interval
+// that is none within [0, 1], labels out of range or none at all.
 void check_request(const GenerateRequest& request, const networks::ModelFile& model);
 
 // {"version", "model", "sampler", "steps", "cfg", "cfg_channels", "seed", "first_image", "labels",
-// and, where they were given, "dtype", "heads", "top_k", "objective", "columns", "scale"}.
+// and, where they were given, "cfg_interval" [LO, HI] (left out where it is [0, 1]), "dtype",
+// "heads", "top_k", "objective", "columns", "scale"}.
 base::Json to_json(const PictureSettings& settings);
 
 // Inverse of to_json; keys that are not known are ignored, for those of later versions. source

@@ -99,6 +99,39 @@ TEST_F(SampleTest, PictureCarriesItsSettingsAndCanBeRepeated) {
   EXPECT_NE(formats::read_png(again).pixels_HWC, image.pixels_HWC);
 }
 
+TEST_F(SampleTest, IntervalOfGuidanceTravelsInThePicture) {
+  const std::string first = folder_ / "first.png";
+  const std::vector<std::string> guided = {"--cfg", "9", "--sampler", "dpm++", "--steps", "6"};
+  std::vector<std::string> arguments = guided;
+  arguments.insert(arguments.end(), {"--cfg-interval", "0.2,0.8", "-o", first});
+  ASSERT_EQ(sample(arguments).exit_code, 0);
+  const formats::Image image = formats::read_png(first);
+  ASSERT_EQ(image.text.size(), 2U);
+  EXPECT_EQ(base::parse_json(image.text[0].second, first).at("cfg_interval"),
+            base::Json({0.2, 0.8}));
+  EXPECT_THAT(image.text[1].second, HasSubstr("CFG scale: 9 (all channels, noise levels 0.2,0.8)"));
+  const std::string again = folder_ / "again.png";
+  ASSERT_EQ(sample({"--from-png", first, "-o", again}).exit_code, 0);
+  EXPECT_EQ(formats::read_text(again), formats::read_text(first));
+  ASSERT_EQ(sample({"--from-png", first, "--cfg-interval", "0,1", "-o", again}).exit_code, 0);
+  EXPECT_NE(formats::read_png(again).pixels_HWC, image.pixels_HWC);
+
+  // All levels are plain guidance, none are no guidance.
+  const auto with = [&](const std::string& interval) {
+    std::vector<std::string> all = guided;
+    if (!interval.empty()) all.insert(all.end(), {"--cfg-interval", interval});
+    return pixels(all);
+  };
+  EXPECT_EQ(with("0,1"), with(""));
+  EXPECT_EQ(with("0.99,0.99"), pixels({"--cfg", "1", "--sampler", "dpm++", "--steps", "6"}));
+}
+
+TEST_F(SampleTest, SamplersWithoutStepsTakeTheirOwn) {
+  const Outcome outcome = sample({"--sampler", "dpm++", "--json", "-o", folder_ / "a.png"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(base::parse_json(outcome.out, "stdout").at("steps"), 20);
+}
+
 TEST_F(SampleTest, FolderHoldsOnePictureEachAndATableOfLabels) {
   const std::string out = folder_ / "images/";
   ASSERT_EQ(sample({"--labels", "1-2", "--count", "3", "-o", out}).exit_code, 0);
@@ -131,9 +164,19 @@ TEST_F(SampleTest, WhatCannotBeDrawnIsRefusedBeforeAnythingIsWritten) {
   expect_refusal({"--steps", "1001", "-o", out}, "1000");
   expect_refusal({"--steps", "0", "-o", out}, "steps");
   expect_refusal({"--sampler", "ddmi", "-o", out}, "did you mean 'ddim'?");
-  expect_refusal({"--sampler", "euler", "-o", out}, "expected ddpm or ddim");
+  for (const std::string flow : {"euler", "heun", "ab2"}) {
+    expect_refusal({"--sampler", flow, "-o", out}, "expected ddpm or ddim or dpm++");
+  }
+  expect_refusal({"--sampler", "dpm++", "--steps", "1001", "-o", out}, "1 to 1000");
+  expect_refusal({"--sampler", "dpm+", "-o", out}, "expected one of ddpm, ddim, dpm++, euler");
   expect_refusal({"--cfg", "nan", "-o", out}, "guidance scale");
   expect_refusal({"--cfg-channels", "2", "-o", out}, "expected 3 or all");
+  expect_refusal({"--cfg-interval", "0.5", "-o", out}, "expected LO,HI");
+  expect_refusal({"--cfg-interval", "0.2;0.8", "-o", out}, "expected LO,HI");
+  expect_refusal({"--cfg-interval", "0.8,0.2", "-o", out}, "0 <= LO <= HI <= 1, found 0.8,0.2");
+  expect_refusal({"--cfg-interval", "-0.1,0.2", "-o", out}, "0 <= LO <= HI <= 1");
+  expect_refusal({"--cfg-interval", "0,1.5", "-o", out}, "0 <= LO <= HI <= 1");
+  expect_refusal({"--cfg-interval", "nan,1", "-o", out}, "0 <= LO <= HI <= 1");
   expect_refusal({"--objective", "noise", "-o", out}, "--objective");
   expect_refusal({"--count", "9999999", "-o", out}, "too many for one picture");
   expect_refusal({"--from-png", model_, "-o", out}, "tiny.safetensors");
@@ -157,7 +200,12 @@ TEST_F(SampleTest, RectifiedFlowTakesItsOwnSamplers) {
   config.objective = networks::Objective::kRectifiedFlow;
   write_random_model(model_, config);
   EXPECT_EQ(pixels({}).size(), 3U * 64);
-  expect_refusal({"--sampler", "ddim", "-o", folder_ / "x.png"}, "expected euler");
+  expect_refusal({"--sampler", "ddim", "-o", folder_ / "x.png"}, "expected euler or heun or ab2");
+  expect_refusal({"--sampler", "dpm++", "-o", folder_ / "x.png"}, "expected euler or heun or ab2");
+  const std::vector<uint8_t> euler = pixels({"--steps", "3"});
+  for (const std::string sampler : {"heun", "ab2"}) {
+    EXPECT_NE(pixels({"--sampler", sampler, "--steps", "3"}), euler) << sampler;
+  }
 }
 
 TEST_F(SampleTest, LatentsGoToArraysOnly) {

@@ -50,6 +50,20 @@ TEST(UsageTest, EveryCommandExplainsItselfWithAnExample) {
   }
 }
 
+TEST(UsageTest, HelpOfSamplingListsTheSamplers) {
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"sample"}, {"evaluate"}, {"probe", "sample"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.emplace_back("--help");
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_THAT(outcome.out, HasSubstr("--cfg-interval LO,HI"));
+    for (const char* sampler : {"ddpm", "ddim", "dpm++", "euler", "heun", "ab2"}) {
+      EXPECT_THAT(outcome.out, HasSubstr("\n" + std::string(30, ' ') + sampler + " "));
+    }
+  }
+}
+
 TEST(UsageTest, VersionNamesCpuAndLibraries) {
   const Outcome outcome = run({"--version"});
   EXPECT_EQ(outcome.exit_code, 0);
@@ -73,6 +87,7 @@ TEST(UsageTest, MissingAndMalformedArguments) {
   expect_refusal({"probe"}, "expected a command after 'ditmoe probe'");
   expect_refusal({"probe", "forward", "x"}, "--in");
   expect_refusal({"sample", "x", "--steps", "many"}, "--steps = many: expected a number");
+  expect_refusal({"sample", "x", "--cfg-interval"}, "--cfg-interval: expected one value");
   expect_refusal({"sample", "x", "--steps"}, "--steps: expected one value");
   expect_refusal({"sample", "x", "--count", "0"}, "--count");
   expect_refusal({"sample", "x", "--count", "-3"}, "--count");

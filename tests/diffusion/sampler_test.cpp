@@ -9,7 +9,7 @@
 #include "ditmoe/base/error.h"
 #include "ditmoe/diffusion/schedule.h"
 
-#include "fake_denoisers.h"
+#include "gaussian_denoisers.h"
 
 namespace ditmoe::diffusion {
 namespace {
@@ -19,55 +19,6 @@ using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr ImageShape kShape{4, 3, 3};
-constexpr double kDeviation = 0.25;
-
-double class_mean(int32_t y) { return 0.5 * y - 0.75; }
-
-// The best prediction there is of the noise in images whose pixels are independent draws of
-// N(class_mean(y), kDeviation²); the variance output is its lower bound.
-FakeDenoiser gaussian_ddpm(ImageShape shape = kShape) {
-  return {shape,
-          true,
-          [schedule = linear_schedule(), shape](double x, double t, int32_t y, int64_t channel) {
-            if (channel >= shape.channels) return -1.0;
-            const double signal = schedule.alphas_cumprod[static_cast<size_t>(t)];
-            const double total = signal * kDeviation * kDeviation + 1 - signal;
-            return std::sqrt(1 - signal) * (x - std::sqrt(signal) * class_mean(y)) / total;
-          }};
-}
-
-// The velocity of the rectified flow between the same images and noise.
-FakeDenoiser gaussian_flow(ImageShape shape = kShape) {
-  return {shape, false, [](double x, double t, int32_t y, int64_t) {
-            const double variance = kDeviation * kDeviation;
-            const double total = (1 - t) * (1 - t) * variance + t * t;
-            const double centred = x - (1 - t) * class_mean(y);
-            return t * centred / total - class_mean(y) - (1 - t) * variance * centred / total;
-          }};
-}
-
-FakeDenoiser gaussian_for(const std::string& sampler, ImageShape shape = kShape) {
-  return sampler == "euler" ? gaussian_flow(shape) : gaussian_ddpm(shape);
-}
-
-// Samples images first..first + y.size() of the run that `seed` names.
-std::vector<float> sample(Denoiser& denoiser,
-                          const Sampler& sampler,
-                          const std::vector<int32_t>& y,
-                          int64_t first = 0,
-                          const Guidance& guidance = {},
-                          uint64_t seed = 7) {
-  const auto size = static_cast<size_t>(denoiser.input_shape().size());
-  const NoiseSource noise = philox_noise(seed, first);
-  std::vector<float> x(y.size() * size);
-  for (size_t n = 0; n < y.size(); ++n) {
-    noise(static_cast<int64_t>(n), -1, std::span(x).subspan(n * size, size));
-  }
-  sampler.run(denoiser, guidance, y, noise, x);
-  return x;
-}
 
 class AnySamplerTest : public ::testing::TestWithParam<std::string> {};
 
@@ -145,10 +96,48 @@ TEST_P(AnySamplerTest, DrawsTheDistributionOfItsData) {
   EXPECT_NEAR(std::sqrt(squares / count), kDeviation, 0.01);
 }
 
+TEST_P(AnySamplerTest, IntervalOfAllLevelsIsPlainGuidance) {
+  FakeDenoiser denoiser = gaussian_for(GetParam());
+  const auto sampler = make_sampler(GetParam(), 6);
+  const Guidance whole{.scale = 3.0, .interval = {0.0, 1.0}};
+  EXPECT_EQ(sample(denoiser, *sampler, {1, 2}, 0, whole),
+            sample(denoiser, *sampler, {1, 2}, 0, {.scale = 3.0}));
+}
+
+TEST_P(AnySamplerTest, IntervalBetweenTimesIsNoGuidance) {
+  FakeDenoiser denoiser = gaussian_for(GetParam());
+  const auto sampler = make_sampler(GetParam(), 5);
+  const Guidance between{.scale = 3.0, .interval = {0.99, 0.995}};
+  EXPECT_EQ(sample(denoiser, *sampler, {1, 2}, 0, between), sample(denoiser, *sampler, {1, 2}, 0));
+}
+
+// The null half is asked for at the levels of the interval, both ends included, and nowhere else.
+TEST_P(AnySamplerTest, NullHalfRunsWithinTheIntervalAlone) {
+  FakeDenoiser denoiser = gaussian_for(GetParam());
+  const auto sampler = make_sampler(GetParam(), 10);
+  sample(denoiser, *sampler, {1, 2});
+  const double last_step = is_rectified_flow(GetParam()) ? 1.0 : 999.0;
+  std::vector<double> levels;
+  for (const auto& call : denoiser.calls) levels.push_back(call.t.at(0) / last_step);
+  // Barely around levels that are told, whatever a float makes of them.
+  const Guidance::Interval interval{levels[6] - 1e-6, levels[2] + 1e-6};
+  denoiser.calls.clear();
+  sample(denoiser, *sampler, {1, 2}, 0, {.scale = 2.0, .interval = interval});
+  ASSERT_EQ(denoiser.calls.size(), levels.size());
+  int64_t guided = 0;
+  for (size_t i = 0; i < levels.size(); ++i) {
+    const bool inside = levels[i] >= interval.low && levels[i] <= interval.high;
+    EXPECT_EQ(denoiser.calls[i].y.size(), inside ? 4U : 2U) << "level " << levels[i];
+    guided += inside ? 1 : 0;
+  }
+  EXPECT_GE(guided, 5);
+  EXPECT_LT(guided, static_cast<int64_t>(levels.size()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Samplers,
                          AnySamplerTest,
-                         ::testing::Values("ddpm", "ddim", "euler"),
-                         [](const auto& test) { return test.param; });
+                         ::testing::ValuesIn(sampler_names()),
+                         [](const auto& test) { return test_name(test.param); });
 
 TEST(DdpmSamplerTest, TellsTheNetworkOriginalSteps) {
   FakeDenoiser denoiser = gaussian_ddpm();
@@ -248,17 +237,26 @@ TEST(SamplerTest, UnknownNamesAndStepsAreRefused) {
     }
     return {};
   };
-  EXPECT_THAT(error("plms", 10), HasSubstr("expected one of ddpm, ddim, euler, found 'plms'"));
+  EXPECT_THAT(error("plms", 10),
+              HasSubstr("expected one of ddpm, ddim, dpm++, euler, heun, ab2, found 'plms'"));
   EXPECT_THAT(error("ddpm", 1001), HasSubstr("expected 1 to 1000, found 1001"));
   EXPECT_THAT(error("ddim", 0), HasSubstr("found 0"));
-  EXPECT_THAT(error("euler", 0), HasSubstr("found 0"));
+  EXPECT_THAT(error("dpm++", 0), HasSubstr("found 0"));
+  EXPECT_THAT(error("dpm++", 1001), HasSubstr("expected 1 to 1000, found 1001"));
+  for (const std::string flow : {"euler", "heun", "ab2"}) {
+    EXPECT_THAT(error(flow, 0), HasSubstr("found 0"));
+    EXPECT_THAT(error(flow, -1), HasSubstr("found -1"));
+    EXPECT_THAT(error(flow, (1 << 20) + 1), HasSubstr("found 1048577"));
+    EXPECT_THAT(error(flow, 1 << 20), IsEmpty());
+  }
   EXPECT_THAT(error("ddpm", 1000), IsEmpty());
 }
 
 TEST(SamplerTest, KnownSamplersCanBeMade) {
   for (const SamplerInfo& info : known_samplers()) {
-    EXPECT_NE(make_sampler(info.name, 10), nullptr);
-    EXPECT_EQ(info.rectified_flow, info.name == "euler");
+    EXPECT_NE(make_sampler(info.name, info.default_steps), nullptr) << info.name;
+    const bool ddpm = info.name.starts_with("d");
+    EXPECT_EQ(info.rectified_flow, !ddpm) << info.name;
   }
 }
 

@@ -105,6 +105,48 @@ TEST(ScheduleTest, StridedStepsStartAtTheFirst) {
   }
 }
 
+TEST(ScheduleTest, SolverStepsAreTheNearestToEvenPlaces) {
+  const DdpmSchedule original = linear_schedule();
+  const auto lambda = [&](int64_t t) {
+    const double signal = original.alphas_cumprod[static_cast<size_t>(t)];
+    return std::log(std::sqrt(signal) / std::sqrt(1 - signal));
+  };
+  const auto place = [&](int64_t t) {
+    const double in_time = static_cast<double>(t) / 999;
+    return (in_time + (lambda(0) - lambda(t)) / (lambda(0) - lambda(999))) / 2;
+  };
+  EXPECT_THAT(respace_for_solver(original, 10).timestep_map, ElementsAre(0, 18, 90, 215, 359, 504, 641, 768, 887, 999));
+  for (const int64_t steps : {2, 3, 7, 20}) {
+    const std::vector<int64_t> kept = respace_for_solver(original, steps).timestep_map;
+    for (int64_t i = 0; i < steps; ++i) {
+      const double target = static_cast<double>(i) / static_cast<double>(steps - 1);
+      int64_t nearest = 0;
+      for (int64_t t = 1; t < 1000; ++t) {
+        if (std::abs(place(t) - target) < std::abs(place(nearest) - target)) nearest = t;
+      }
+      EXPECT_EQ(kept[static_cast<size_t>(i)], nearest) << i << " of " << steps;
+    }
+  }
+}
+
+TEST(ScheduleTest, AnyNumberOfSolverStepsKeepsTheEndsAndRepeatsNone) {
+  const DdpmSchedule original = linear_schedule();
+  EXPECT_THAT(respace_for_solver(original, 1).timestep_map, ElementsAre(999));
+  for (int64_t steps = 2; steps <= 1000; ++steps) {
+    const std::vector<int64_t> kept = respace_for_solver(original, steps).timestep_map;
+    ASSERT_EQ(kept.size(), static_cast<size_t>(steps));
+    ASSERT_EQ(kept.front(), 0) << steps;
+    ASSERT_EQ(kept.back(), 999) << steps;
+    ASSERT_EQ(std::ranges::adjacent_find(kept, std::greater_equal<>()), kept.end()) << steps;
+  }
+}
+
+TEST(ScheduleTest, NoiseLevelGoesFromImageToNoise) {
+  EXPECT_EQ(noise_level(0), 0.0);
+  EXPECT_EQ(noise_level(999), 1.0);
+  EXPECT_DOUBLE_EQ(noise_level(333), 1.0 / 3.0);
+}
+
 TEST(ScheduleTest, RespacingKeepsTheSignal) {
   const DdpmSchedule original = linear_schedule();
   const DdpmSchedule kept = respace(original, 37);
@@ -126,6 +168,8 @@ TEST(ScheduleTest, StepsOutOfRangeAreRefused) {
   EXPECT_THROW(respace(original, 1001), base::Error);
   EXPECT_THROW(respace_strided(original, 0), base::Error);
   EXPECT_THROW(respace_strided(original, 1001), base::Error);
+  EXPECT_THROW(respace_for_solver(original, 0), base::Error);
+  EXPECT_THROW(respace_for_solver(original, 1001), base::Error);
   EXPECT_THROW(linear_schedule(0), base::Error);
 }
 

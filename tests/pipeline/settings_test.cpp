@@ -49,6 +49,35 @@ TEST(SettingsTest, SurviveTheWayThroughText) {
   EXPECT_EQ(read.overrides.objective, networks::Objective::kRectifiedFlow);
 }
 
+TEST(SettingsTest, IntervalIsStoredWhereItIsNotAll) {
+  PictureSettings settings = example();
+  EXPECT_FALSE(to_json(settings).contains("cfg_interval"));
+  settings.request.guidance.interval = {0.125, 0.8};
+  const base::Json json = to_json(settings);
+  EXPECT_EQ(json.at("cfg_interval"), base::Json({0.125, 0.8}));
+  const PictureSettings read = picture_settings_from_json(json, "x.png");
+  EXPECT_EQ(read.request.guidance.interval, settings.request.guidance.interval);
+  const PictureSettings whole = picture_settings_from_json(to_json(example()), "x.png");
+  EXPECT_EQ(whole.request.guidance.interval, diffusion::Guidance::Interval{});
+}
+
+TEST(SettingsTest, IntervalsAreTwoNumbers) {
+  EXPECT_EQ(interval_from("0.25,0.75"), (diffusion::Guidance::Interval{0.25, 0.75}));
+  EXPECT_EQ(interval_from("0,1"), diffusion::Guidance::Interval{});
+  EXPECT_EQ(interval_from("1e-1,.5"), (diffusion::Guidance::Interval{0.1, 0.5}));
+  EXPECT_EQ(interval_words({0.1, 0.75}), "0.1,0.75");
+  for (const char* words :
+       {"", ",", "0.5", "0.5,", ",0.5", "0,1,", "0,1,2", "0, 1", "0 1", "a,b"}) {
+    try {
+      interval_from(words);
+      ADD_FAILURE() << "accepted '" << words << "'";
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.kind(), base::ErrorKind::kBadInput);
+      EXPECT_THAT(error.what(), HasSubstr("expected LO,HI"));
+    }
+  }
+}
+
 TEST(SettingsTest, UnknownKeysOfLaterVersionsAreIgnored) {
   base::Json json = to_json(example());
   json["later"] = 1;
@@ -65,6 +94,11 @@ TEST(SettingsTest, DamagedSettingsAreNamed) {
   base::Json channels = to_json(example());
   channels["cfg_channels"] = "2";
   EXPECT_THAT(message_of(channels), HasSubstr("expected 3 or all"));
+  base::Json interval = to_json(example());
+  interval["cfg_interval"] = {0.5};
+  EXPECT_THAT(message_of(interval), HasSubstr("'cfg_interval': expected two numbers, found 1"));
+  interval["cfg_interval"] = "0,1";
+  EXPECT_THAT(message_of(interval), HasSubstr("'cfg_interval' has a value of the wrong type"));
   EXPECT_THAT(message_of(base::Json::array()), HasSubstr("expected a JSON object"));
 }
 
