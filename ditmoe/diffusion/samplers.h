@@ -16,7 +16,8 @@ std::unique_ptr<Sampler> make_ddpm_sampler(int64_t steps);
 std::unique_ptr<Sampler> make_ddim_sampler(int64_t steps);
 
 // DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095): second order, one prediction a step, without
-// noise, over `steps` of 1000 from t = 999 to 0 that respace_for_solver chooses. The variance that a network predicts is ignored.
+// noise, over `steps` of 1000 from t = 999 to 0 that respace_for_solver chooses. The variance that
+// a network predicts is ignored.
 std::unique_ptr<Sampler> make_dpm_solver(int64_t steps);
 
 // Euler's method along the velocity of a rectified flow (Liu et al. 2023) in `steps` equal steps.

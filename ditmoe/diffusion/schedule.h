@@ -40,9 +40,9 @@ DdpmSchedule respace(const DdpmSchedule& original, int64_t steps);
 DdpmSchedule respace_strided(const DdpmSchedule& original, int64_t steps);
 
 // Keeps `steps` of the original steps, first and last among them when steps > 1, at even places
-//   (t / T + (λ_0 - λ_t) / (λ_0 - λ_T)) / 2,  λ_t = log(sqrt(ᾱ_t) / sqrt(1 - ᾱ_t)),  T the last step
-// as whole steps allow: the nearest, moved where two would coincide. Half even in time, half even in
-// the logarithm of the signal-to-noise ratio. One step is the last. Throws as respace.
+//   (t / T + (λ_0 - λ_t) / (λ_0 - λ_T)) / 2,  λ_t = log(sqrt(ᾱ_t) / sqrt(1 - ᾱ_t)),  T the last,
+// as whole steps allow: the nearest, moved where two would coincide. That is half even in time,
+// half in the logarithm of the signal-to-noise ratio. One step is the last. Throws as respace.
 DdpmSchedule respace_for_solver(const DdpmSchedule& original, int64_t steps);
 
 // Where step `step` of the 1000 that networks are trained on stands on the way from image (0) to

@@ -15,7 +15,7 @@ namespace ditmoe::networks {
 
 // How a model is best sampled; travels in our files under "ditmoe.sampling" as JSON.
 struct SamplingDefaults {
-  std::string sampler;  // "ddpm", "ddim", "euler"
+  std::string sampler;  // a name that diffusion::make_sampler knows
   int64_t steps = 0;
   double cfg = 1.0;          // guidance scale; 1 is none
   std::string cfg_channels;  // "3" or "all"

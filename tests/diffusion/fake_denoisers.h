@@ -13,6 +13,7 @@ class FakeDenoiser final : public Denoiser {
   struct Call {
     std::vector<float> t;
     std::vector<int32_t> y;
+    const float* out = nullptr;  // where the answer was asked for
   };
 
   // prediction = formula(x, t, y, channel), where channel counts over the outputs; a variance
@@ -32,7 +33,7 @@ class FakeDenoiser final : public Denoiser {
                std::span<const float> t_N,
                std::span<const int32_t> y_N,
                std::span<float> out) override {
-    calls.push_back({{t_N.begin(), t_N.end()}, {y_N.begin(), y_N.end()}});
+    calls.push_back({{t_N.begin(), t_N.end()}, {y_N.begin(), y_N.end()}, out.data()});
     const int64_t plane = shape_.height * shape_.width;
     size_t next = 0;
     for (size_t n = 0; n < y_N.size(); ++n) {

@@ -109,6 +109,16 @@ TEST(GuidanceTest, OutsideTheIntervalThePredictionIsTheConditionalOne) {
   }
 }
 
+TEST(GuidanceTest, OneBufferServesInsideAndOutside) {
+  FakeDenoiser denoiser = label_teller(kFourChannels, true);
+  const std::vector<int32_t> y = {1, 2};
+  GuidedPrediction prediction(denoiser, {.scale = 3.0, .interval = {0.25, 0.75}}, y);
+  for (const double level : {1.0, 0.5, 0.0, 0.5}) {
+    prediction.predict(std::vector<float>(16), 5.0f, level);
+    EXPECT_EQ(denoiser.calls.back().out, denoiser.calls.front().out) << level;
+  }
+}
+
 TEST(GuidanceTest, IntervalsThatAreNoneAreRefused) {
   FakeDenoiser denoiser = label_teller(kFourChannels, true);
   const std::vector<int32_t> y = {1};

@@ -115,7 +115,8 @@ TEST(ScheduleTest, SolverStepsAreTheNearestToEvenPlaces) {
     const double in_time = static_cast<double>(t) / 999;
     return (in_time + (lambda(0) - lambda(t)) / (lambda(0) - lambda(999))) / 2;
   };
-  EXPECT_THAT(respace_for_solver(original, 10).timestep_map, ElementsAre(0, 18, 90, 215, 359, 504, 641, 768, 887, 999));
+  EXPECT_THAT(respace_for_solver(original, 10).timestep_map,
+              ElementsAre(0, 18, 90, 215, 359, 504, 641, 768, 887, 999));
   for (const int64_t steps : {2, 3, 7, 20}) {
     const std::vector<int64_t> kept = respace_for_solver(original, steps).timestep_map;
     for (int64_t i = 0; i < steps; ++i) {
