@@ -1,118 +1,116 @@
 #include "ditmoe/kernels/attention.h"
 
-#include <algorithm>
-#include <cmath>
-#include <vector>
+#include <cstddef>
 
-#include <oneapi/dnnl/dnnl.hpp>
-
+#include "ditmoe/base/dtype.h"
 #include "ditmoe/base/error.h"
-#include "ditmoe/kernels/layer_norm.h"
-#include "ditmoe/kernels/one_thread.h"
-#include "ditmoe/kernels/softmax.h"
+#include "ditmoe/kernels/attention_head.h"
 
 namespace ditmoe::kernels {
 namespace {
 
-// Queries per step: 128 x 1024 scores (a 512² image's) are 512 KB, half of a core's second-level
-// cache.
-constexpr int64_t kQueryRows = 128;
+using base::BFloat16;
 
-int64_t query_rows(const AttentionShape& shape) { return std::min(kQueryRows, shape.tokens); }
+constexpr int64_t kAlignment = 64;
 
-// c = a · b or a · b^T, row-major with leading dimensions, on this thread.
-struct Product {
-  int64_t m, n, k;
-  const float* a;
-  int64_t lda;
-  const float* b;
-  int64_t ldb;
-  bool transpose_b;
-  float* c;
-  int64_t ldc;
+int64_t round_up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+
+// Floats of each piece of the workspace: multiples of a cache line.
+struct Sizes {
+  explicit Sizes(const AttentionShape& shape) {
+    const int64_t tokens = round_up(shape.tokens, kMaxTileKeys);
+    const int64_t dim = round_up(shape.head_dim, kMaxLanes);
+    constexpr int64_t kQueries = kMaxVectors * kMaxLanes;
+    // The last row of keys is written in whole registers.
+    keys = round_up(tokens * shape.head_dim + kMaxLanes, kMaxLanes);
+    values = dim * shape.tokens;
+    queries = dim * kQueries;
+    scores = tokens * kQueries;
+    output = dim * kQueries;
+    normed = round_up(shape.tokens * shape.head_dim, kMaxLanes);
+  }
+
+  int64_t keys, values, queries, scores, output;
+  int64_t normed;  // q or k after qk-norm
 };
 
-void multiply(const Product& p) {
-  const dnnl::status status = dnnl::sgemm('N',
-                                          p.transpose_b ? 'T' : 'N',
-                                          p.m,
-                                          p.n,
-                                          p.k,
-                                          1.0f,
-                                          p.a,
-                                          p.lda,
-                                          p.b,
-                                          p.ldb,
-                                          0.0f,
-                                          p.c,
-                                          p.ldc);
-  DITMOE_ASSERT(status == dnnl::status::success);
+void attend(const AttentionHead<float>& head, base::Isa isa) {
+  if (isa >= base::Isa::kAvx512) {
+    attend_avx512(head);
+  } else {
+    attend_avx2(head);
+  }
+}
+
+void attend(const AttentionHead<BFloat16>& head, base::Isa isa) {
+  if (isa >= base::Isa::kAvx512Bf16) {
+    attend_avx512_bf16(head);
+  } else if (isa >= base::Isa::kAvx512) {
+    attend_avx512(head);
+  } else {
+    attend_avx2(head);
+  }
 }
 
 }  // namespace
 
 int64_t attention_workspace(const AttentionShape& shape, bool qk_norm) {
-  const int64_t scores = query_rows(shape) * shape.tokens;
-  return scores + (qk_norm ? 2 * shape.tokens * shape.head_dim : 0);
+  const Sizes sizes(shape);
+  const int64_t norm = qk_norm ? 2 * sizes.normed : 0;
+  const int64_t align = kAlignment / static_cast<int64_t>(sizeof(float));
+  return align + sizes.keys + sizes.values + sizes.queries + sizes.scores + sizes.output + norm;
 }
 
-void attention(const float* qkv,
+template <typename T>
+void attention(const T* qkv,
                const AttentionShape& shape,
                int64_t head,
                const QkNorm* norm,
                std::span<float> workspace,
-               float* dst) {
+               T* dst,
+               base::Isa isa) {
   DITMOE_ASSERT(static_cast<int64_t>(workspace.size()) >=
                 attention_workspace(shape, norm != nullptr));
-  const OneThread one_thread;
-  const int64_t tokens = shape.tokens;
-  const int64_t dim = shape.head_dim;
+  const Sizes sizes(shape);
   const int64_t width = shape.width();
-  const float* q = qkv + head * dim;
-  const float* k = q + width;
-  const float* v = k + width;
-  int64_t stride = 3 * width;
-  float* scores = workspace.data();
-  const int64_t v_stride = stride;
+  AttentionHead<T> job;
+  job.q = qkv + head * shape.head_dim;
+  job.k = job.q + width;
+  job.v = job.k + width;
+  job.qk_stride = 3 * width;
+  job.v_stride = 3 * width;
+  job.tokens = shape.tokens;
+  job.dim = shape.head_dim;
+  job.dst = dst + head * shape.head_dim;
+  job.dst_stride = width;
+  const auto address = reinterpret_cast<uintptr_t>(workspace.data());
+  job.keys = workspace.data() + (-address % kAlignment) / sizeof(float);
+  job.values = job.keys + sizes.keys;
+  job.queries = job.values + sizes.values;
+  job.scores = job.queries + sizes.queries;
+  job.output = job.scores + sizes.scores;
   if (norm != nullptr) {
-    float* q_normed = scores + query_rows(shape) * tokens;
-    float* k_normed = q_normed + tokens * dim;
-    layer_norm_affine(q, stride, norm->q_weight, norm->q_bias, tokens, dim, q_normed, dim);
-    layer_norm_affine(k, stride, norm->k_weight, norm->k_bias, tokens, dim, k_normed, dim);
-    q = q_normed;
-    k = k_normed;
-    stride = dim;
+    float* normed = job.output + sizes.output;
+    job.norm = norm;
+    job.normed_q = reinterpret_cast<T*>(normed);
+    job.normed_k = reinterpret_cast<T*>(normed + sizes.normed);
   }
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  for (int64_t first = 0; first < tokens; first += query_rows(shape)) {
-    const int64_t rows = std::min(query_rows(shape), tokens - first);
-    multiply({rows, tokens, dim, q + first * stride, stride, k, stride, true, scores, tokens});
-    for (int64_t row = 0; row < rows; ++row) {
-      softmax(scores + row * tokens, tokens, scale);
-    }
-    float* out = dst + first * width + head * dim;
-    multiply({rows, dim, tokens, scores, tokens, v, v_stride, false, out, width});
-  }
+  attend(job, isa);
 }
 
-void attention(const base::BFloat16* qkv,
-               const AttentionShape& shape,
-               int64_t head,
-               const QkNorm* norm,
-               std::span<float> workspace,
-               base::BFloat16* dst) {
-  const int64_t d = shape.head_dim;
-  const AttentionShape one{shape.tokens, 1, d};
-  std::vector<float> src(static_cast<size_t>(shape.tokens * 3 * d));
-  std::vector<float> out(static_cast<size_t>(shape.tokens * d));
-  for (int64_t t = 0; t < shape.tokens; ++t)
-    for (int64_t p = 0; p < 3; ++p)
-      for (int64_t i = 0; i < d; ++i)
-        src[(t * 3 + p) * d + i] = base::to_float(qkv[(t * 3 + p) * shape.width() + head * d + i]);
-  attention(src.data(), one, 0, norm, workspace, out.data());
-  for (int64_t t = 0; t < shape.tokens; ++t)
-    for (int64_t i = 0; i < d; ++i)
-      dst[t * shape.width() + head * d + i] = base::to_bfloat16(out[t * d + i]);
-}
+template void attention<float>(const float*,
+                               const AttentionShape&,
+                               int64_t,
+                               const QkNorm*,
+                               std::span<float>,
+                               float*,
+                               base::Isa);
+template void attention<BFloat16>(const BFloat16*,
+                                  const AttentionShape&,
+                                  int64_t,
+                                  const QkNorm*,
+                                  std::span<float>,
+                                  BFloat16*,
+                                  base::Isa);
 
 }  // namespace ditmoe::kernels

@@ -32,6 +32,7 @@ DitForward::DitForward(const DitConfig& config,
                        MakeSource make_source)
     : config_(config),
       pool_(pool),
+      isa_(options.isa),
       products_(pool.size(), options.precision, options.isa),
       types_{products_.computed()},
       weights_(load_dit_weights(
@@ -166,14 +167,16 @@ void DitForward::attention_phase(const BlockWeights& block) {
                          head,
                          norm,
                          workspace,
-                         reinterpret_cast<float*>(dst));
+                         reinterpret_cast<float*>(dst),
+                         isa_);
     } else {
       kernels::attention(reinterpret_cast<const base::BFloat16*>(src),
                          shape,
                          head,
                          norm,
                          workspace,
-                         reinterpret_cast<base::BFloat16*>(dst));
+                         reinterpret_cast<base::BFloat16*>(dst),
+                         isa_);
     }
     lap.end(Op::kAttention);
   });

@@ -90,6 +90,7 @@ class DitForward {
 
   DitConfig config_;
   base::ThreadPool& pool_;
+  base::Isa isa_;
   kernels::Products products_;
   ActivationTypes types_;
   base::Arena arena_;  // of weights and scratch
