@@ -193,7 +193,7 @@ TYPED_TEST(AttentionOfTest, OneTokenReturnsItsValue) {
   }
 }
 
-// Scores of ±10^4 - 25/32 j, exact in either type.
+// Scores of ±10^4 - 25/32 j, both signs in every row, exact in either type.
 TYPED_TEST(AttentionOfTest, LargeScoresNeitherOverflowNorBlur) {
   const AttentionShape shape{40, 1, 16};
   std::vector<float> qkv(static_cast<size_t>(shape.tokens * 48));
@@ -201,7 +201,7 @@ TYPED_TEST(AttentionOfTest, LargeScoresNeitherOverflowNorBlur) {
     float* row = qkv.data() + token * 48;
     row[0] = token % 2 == 0 ? 200.0f : -200.0f;
     row[1] = 3.125f;
-    row[16] = 200.0f;
+    row[16] = token % 3 == 0 ? -200.0f : 200.0f;
     row[17] = static_cast<float>(-token);
     row[32] = static_cast<float>(token);
   }
