@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "ditmoe/base/error.h"
 #include "ditmoe/base/log.h"
 #include "ditmoe/base/quoted.h"
 #include "ditmoe/diffusion/sampler.h"
@@ -116,6 +117,22 @@ void add_precision(CLI::App& app, PrecisionOption& option) {
                  "Type to compute in (default: the file's where this CPU has it,\n"
                  "else f32)")
       ->option_text("f32|bf16|int8");
+}
+
+uint64_t memory_from(const std::string& text) {
+  uint64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  const std::string unit(rest, end);
+  int shift = -1;
+  if (unit.empty()) shift = 0;
+  if (unit == "K") shift = 10;
+  if (unit == "M") shift = 20;
+  if (unit == "G") shift = 30;
+  if (error != std::errc() || shift < 0 || value == 0 || value > (uint64_t{1} << 50 >> shift)) {
+    base::bad_input("--memory: expected a size like 12G or 800M, found {}", base::quoted(text));
+  }
+  return value << shift;
 }
 
 void add_probe_files(CLI::App& app, ProbeFiles& files, const char* input, const char* output) {

@@ -50,6 +50,9 @@ struct PrecisionOption {
 
 void add_precision(CLI::App& app, PrecisionOption& option);
 
+// "12G", "800M", "64K" or bytes, in powers of 1024. Throws bad_input naming --memory.
+uint64_t memory_from(const std::string& text);
+
 // The files of a probe: arrays in, arrays out.
 struct ProbeFiles {
   std::string model;

@@ -84,9 +84,9 @@ void run(const Options& options) {
   options.common.start_logging();
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession exact(
-      options.model, options.overrides.over(), kernels::Precision::kF32, pool);
+      options.model, options.overrides.over(), {kernels::Precision::kF32, {}}, pool);
   pipeline::ModelSession rounded(
-      options.model, options.overrides.over(), options.precision.or_else(), pool);
+      options.model, options.overrides.over(), {options.precision.or_else(), {}}, pool);
   std::optional<networks::Classifier> classifier;
   if (!options.classifier.empty()) {
     classifier.emplace(networks::Classifier::open(options.classifier, pool));

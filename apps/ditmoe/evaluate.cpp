@@ -193,7 +193,7 @@ void run(const Options& options) {
   options.common.start_logging();
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(
-      options.model, options.overrides.over(), options.precision.or_else(), pool);
+      options.model, options.overrides.over(), {options.precision.or_else(), {}}, pool);
   networks::Classifier classifier = networks::Classifier::open(options.classifier, pool);
   check_fit(options, session.model(), classifier);
   pipeline::GenerateRequest request = resolve(options, session.model());

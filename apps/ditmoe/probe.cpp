@@ -76,7 +76,7 @@ void run_forward(const Options& options) {
   formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(
-      options.files.model, options.overrides.over(), options.precision.or_else(), pool);
+      options.files.model, options.overrides.over(), {options.precision.or_else(), {}}, pool);
   const networks::DitConfig& config = session.model().config();
   const Arrays arrays = formats::read_npz(options.files.input);
   const base::Tensor x = read_images(arrays, "x", config, options.files.input);
@@ -146,7 +146,7 @@ void run_sample(const Options& options) {
   formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(
-      options.files.model, options.overrides.over(), options.precision.or_else(), pool);
+      options.files.model, options.overrides.over(), {options.precision.or_else(), {}}, pool);
   pipeline::GenerateRequest request = pipeline::default_request(session.model());
   options.sampling.apply(session.model(), request);
   const auto sampler = diffusion::make_sampler(request.sampler, request.steps);

@@ -30,6 +30,7 @@ struct Options {
   SamplingOptions sampling;
   OverrideOptions overrides;
   PrecisionOption precision;
+  std::string memory;
   CommonOptions common;
 };
 
@@ -105,10 +106,12 @@ void run(const Options& options) {
   options.common.start_logging();
   pipeline::PictureSettings repeated;
   if (!options.from_png.empty()) repeated = pipeline::read_picture_settings(options.from_png);
+  std::optional<uint64_t> memory;
+  if (!options.memory.empty()) memory = memory_from(options.memory);
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(options.model,
                                  options.overrides.over(repeated.overrides),
-                                 options.precision.or_else(repeated.precision),
+                                 {options.precision.or_else(repeated.precision), memory},
                                  pool);
   if (!options.from_png.empty() && repeated.model != file_name(options.model)) {
     base::log_warning("{} was drawn by {}, not by {}",
@@ -182,6 +185,12 @@ void add_sample(CLI::App& app, Commands& commands) {
       ->option_text("N")
       ->check(whole_number(1, 4096));
   add_precision(*sample, options->precision);
+  sample
+      ->add_option("--memory",
+                   options->memory,
+                   "Memory to use at most; experts of a packed model that do not\n"
+                   "fit are read from disk in each step (default: what is free)")
+      ->option_text("SIZE");
   add_threads(*sample, options->common);
   add_json(*sample, options->common);
   add_logging(*sample, options->common);

@@ -286,13 +286,17 @@ bool SafetensorsFile::contains(const std::string& name) const {
   return contents_->by_name.contains(name);
 }
 
-base::TensorView SafetensorsFile::view(const std::string& name) const {
+const SafetensorsEntry& SafetensorsFile::entry(const std::string& name) const {
   const auto found = contents_->by_name.find(name);
   if (found == contents_->by_name.end()) {
     bad_input("{}: expected a tensor {}, found none", path(), printable(name));
   }
-  const SafetensorsEntry& entry = contents_->entries[found->second];
-  return {entry.dtype, entry.shape, contents_->file.bytes().data() + entry.offset};
+  return contents_->entries[found->second];
+}
+
+base::TensorView SafetensorsFile::view(const std::string& name) const {
+  const SafetensorsEntry& found = entry(name);
+  return {found.dtype, found.shape, contents_->file.bytes().data() + found.offset};
 }
 
 struct SafetensorsWriter::State {

@@ -40,6 +40,9 @@ class SafetensorsFile {
 
   bool contains(const std::string& name) const;
 
+  // Throws bad_input for an unknown name.
+  const SafetensorsEntry& entry(const std::string& name) const;
+
   // The tensor's bytes inside the mapping; lives as long as this object or a copy of it.
   // Data may be unaligned for its type in foreign files. Throws bad_input for an unknown name.
   base::TensorView view(const std::string& name) const;

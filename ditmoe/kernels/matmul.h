@@ -35,6 +35,9 @@ class PackedMatrix {
   // What the sums of an int8 product become numbers by.
   const QuantizedColumns& columns() const { return columns_; }
 
+  // The weights have moved: what stood at `from` is now at `to`.
+  void rebase(const std::byte* from, const std::byte* to) { weights_ = to + (weights_ - from); }
+
  private:
   friend class Matmul;
 

@@ -1,7 +1,9 @@
 #include "ditmoe/networks/dit_executor.h"
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/base/log.h"
 #include "ditmoe/networks/dit_forward.h"
+#include "ditmoe/networks/memory_plan.h"
 #include "ditmoe/networks/packed_file.h"
 
 namespace ditmoe::networks {
@@ -25,6 +27,18 @@ DitExecutor::DitExecutor(const ModelFile& model,
                     kernels::to_word(*packed),
                     kernels::to_word(options.precision));
   }
+  const std::optional<uint64_t> stream_bytes = plan_memory(model, options);
+  std::unique_ptr<ExpertStream> stream;
+  if (stream_bytes) {
+    stream = std::make_unique<ExpertStream>(
+        model.path(), expert_regions(model.file(), model.config(), *packed), *stream_bytes);
+    base::log_info(
+        "{}: the experts of {} layers stay in memory, {:.1f} GB of others are read from "
+        "disk in each step",
+        model.path(),
+        stream->resident_layers(),
+        static_cast<double>(stream->streamed_bytes()) * 1e-9);
+  }
   const FileWeights weights(model);
   forward_ = std::make_unique<DitForward>(
       model.config(),
@@ -37,6 +51,7 @@ DitExecutor::DitExecutor(const ModelFile& model,
         }
         return std::make_unique<PackingSource>(weights, options.precision, matmul, arena);
       });
+  if (stream) forward_->stream_experts(std::move(stream), packed_base(model));
 }
 
 kernels::Precision DitExecutor::computed() const { return forward_->products().computed(); }

@@ -30,6 +30,9 @@ struct RoutingTrace {
 struct ExecutorOptions {
   kernels::Precision precision = kernels::Precision::kF32;
   base::Isa isa = base::chosen_isa();  // one that the CPU has
+  // Bytes that the process may take; experts of a packed file that do not fit stream from disk.
+  // Without, all has to fit into what is free.
+  std::optional<uint64_t> memory;
 };
 
 // The torch-free forward of DiT-MoE, DiT and the dense SwiGLU control on a CPU. Weights are
@@ -38,7 +41,7 @@ struct ExecutorOptions {
 class DitExecutor final : public diffusion::Denoiser {
  public:
   // pool must outlive the executor; the source is not needed any more. Throws bad_input for a
-  // packed file of another precision.
+  // packed file of another precision, and for a model that does not fit into memory.
   DitExecutor(const WeightSource& weights, const ExecutorOptions& options, base::ThreadPool& pool);
   DitExecutor(const ModelFile& model, const ExecutorOptions& options, base::ThreadPool& pool);
   ~DitExecutor() override;

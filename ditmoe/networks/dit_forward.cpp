@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "ditmoe/kernels/attention.h"
 #include "ditmoe/kernels/patchify.h"
@@ -65,7 +66,7 @@ void DitForward::run(std::span<const float> x_NCHW,
     attention_phase(block);
     projection_phase(layer);
     if (trace != nullptr && block.routed) record_routing(*trace);
-    feed_forward_phase(block);
+    feed_forward_phase(layer);
   }
   final_phase(out);
 }
@@ -287,15 +288,38 @@ void DitForward::run_everyone(const BlockWeights& block, const Tile& tile, int t
   }
 }
 
-void DitForward::feed_forward_phase(const BlockWeights& block) {
+void DitForward::stream_experts(std::unique_ptr<ExpertStream> stream,
+                                std::vector<const std::byte*> in_file) {
+  stream_ = std::move(stream);
+  expert_bases_ = std::move(in_file);
+  int64_t sparse = 0;
+  for (const BlockWeights& block : weights_.blocks) {
+    sparse_index_.push_back(block.routed ? sparse++ : -1);
+  }
+}
+
+void DitForward::move_experts(RoutedWeights& routed, int64_t index, const std::byte* to) {
+  const std::byte* from = std::exchange(expert_bases_[static_cast<size_t>(index)], to);
+  if (from == to) return;
+  for (SwigluWeights& expert : routed.experts) {
+    for (kernels::PackedMatrix& chunk : expert.gate_up) chunk.rebase(from, to);
+    expert.down.rebase(from, to);
+  }
+}
+
+void DitForward::feed_forward_phase(int64_t layer) {
+  BlockWeights& block = weights_.blocks[static_cast<size_t>(layer)];
   Lap lap(profile_, 0);
   plan_feed_forward(block);
   lap.end(Op::kRouter);
+  const int64_t streamed = stream_ ? sparse_index_[static_cast<size_t>(layer)] : -1;
+  if (streamed >= 0) move_experts(*block.routed, streamed, stream_->acquire(streamed));
   pool_.run(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int thread) {
     const FeedForwardTask& task = tasks_[static_cast<size_t>(i)];
     if (task.expert < 0) return run_everyone(block, task.tile, thread);
     run_expert(block.routed->experts[static_cast<size_t>(task.expert)], task.tile, thread);
   });
+  if (streamed >= 0) stream_->release(streamed);
 }
 
 void DitForward::add_feed_forward(int64_t layer, int64_t row) {

@@ -13,6 +13,7 @@
 #include "ditmoe/networks/dit_conditioning.h"
 #include "ditmoe/networks/dit_executor.h"
 #include "ditmoe/networks/dit_weights.h"
+#include "ditmoe/networks/expert_stream.h"
 #include "ditmoe/networks/profile.h"
 
 namespace ditmoe::networks {
@@ -40,6 +41,10 @@ class DitForward {
   const kernels::Products& products() const { return products_; }
 
   Profile& profile() { return profile_; }
+
+  // From now on experts are used where the stream has them. in_file: where each sparse layer's
+  // region stands in the mapping that the matrices were adopted from.
+  void stream_experts(std::unique_ptr<ExpertStream> stream, std::vector<const std::byte*> in_file);
 
   // Denoiser::predict on checked arguments; trace may be nullptr.
   void run(std::span<const float> x_NCHW,
@@ -72,7 +77,9 @@ class DitForward {
   void qkv_phase(int64_t layer);
   void attention_phase(const BlockWeights& block);
   void projection_phase(int64_t layer);
-  void feed_forward_phase(const BlockWeights& block);
+  void feed_forward_phase(int64_t layer);
+  // Points the experts of the sparse layer `index` to where they are now.
+  void move_experts(RoutedWeights& routed, int64_t index, const std::byte* to);
   void final_phase(std::span<float> out);
 
   void multiply_qkv(const BlockWeights& block, const kernels::Tile& tile, int thread);
@@ -98,6 +105,9 @@ class DitForward {
   DitConditioning conditioning_;
   std::vector<DitScratch> scratch_;  // one per thread
   DitBuffers buffers_;
+  std::unique_ptr<ExpertStream> stream_;
+  std::vector<const std::byte*> expert_bases_;  // of sparse layers, where matrices point to
+  std::vector<int64_t> sparse_index_;           // of each layer; -1 for a dense one
   Profile profile_;
   int64_t images_ = 0;                  // N of the current forward
   std::vector<kernels::Tile> tiles_;    // of its rows

@@ -161,6 +161,29 @@ void check_packed(const formats::SafetensorsFile& file,
   }
 }
 
+std::vector<ExpertRegion> expert_regions(const formats::SafetensorsFile& file,
+                                         const DitConfig& config,
+                                         Precision precision) {
+  std::vector<ExpertRegion> regions;
+  for (int64_t layer = 0; layer < config.depth; ++layer) {
+    if (!config.is_moe(layer)) continue;
+    const auto first = expert_groups(config, layer, 0, precision).front();
+    const auto last = expert_groups(config, layer, config.experts - 1, precision).back();
+    const SafetensorsEntry& begin = file.entry(first.name + ".packed");
+    const SafetensorsEntry& end = file.entry(last.name + ".packed");
+    if (end.offset < begin.offset || begin.offset % 4096 != 0) {
+      base::bad_input(
+          "{}: tensor '{}': expected a layer's experts side by side at multiples of "
+          "4096 bytes, found byte {}",
+          file.path(),
+          begin.name,
+          begin.offset);
+    }
+    regions.push_back({begin.offset, end.offset + end.bytes - begin.offset});
+  }
+  return regions;
+}
+
 PackedSource::PackedSource(formats::SafetensorsFile file,
                            const DitConfig& config,
                            Precision precision,

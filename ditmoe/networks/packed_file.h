@@ -7,6 +7,7 @@
 
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/formats/safetensors.h"
+#include "ditmoe/networks/expert_stream.h"
 #include "ditmoe/networks/matrix_source.h"
 #include "ditmoe/networks/model_metadata.h"
 
@@ -33,6 +34,11 @@ std::vector<formats::SafetensorsEntry> packed_entries(const DitConfig& config,
 void check_packed(const formats::SafetensorsFile& file,
                   const DitConfig& config,
                   kernels::Precision precision);
+
+// Where the experts of each sparse layer stand in a file that has passed check_packed.
+std::vector<ExpertRegion> expert_regions(const formats::SafetensorsFile& file,
+                                         const DitConfig& config,
+                                         kernels::Precision precision);
 
 // Writes weights as a packed file, a few matrices at a time; metadata without "ditmoe.packed".
 // Appears whole or not at all. Throws failure on an I/O error.

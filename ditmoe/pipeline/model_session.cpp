@@ -20,10 +20,11 @@ kernels::Precision stored_precision(const networks::ModelFile& model) {
 
 ModelSession::ModelSession(const std::string& path,
                            const networks::ModelOverrides& overrides,
-                           std::optional<kernels::Precision> precision,
+                           const SessionOptions& options,
                            base::ThreadPool& pool)
     : model_(networks::ModelFile::open(path, overrides)),
-      precision_(precision.value_or(stored_precision(model_))),
+      precision_(options.precision.value_or(stored_precision(model_))),
+      memory_(options.memory),
       pool_(&pool) {}
 
 std::vector<int32_t> ModelSession::parse_labels(const std::string& text) const {
@@ -37,7 +38,7 @@ std::string ModelSession::label_name(int32_t label) const {
 networks::DitExecutor& ModelSession::executor() {
   if (executor_) return *executor_;
   executor_ = std::make_unique<networks::DitExecutor>(
-      model_, networks::ExecutorOptions{.precision = precision_}, *pool_);
+      model_, networks::ExecutorOptions{.precision = precision_, .memory = memory_}, *pool_);
   if (executor_->computed() != precision_) {
     base::log_info("{}: this CPU has no products in {}; weights are kept so, products are in {}",
                    model_.path(),

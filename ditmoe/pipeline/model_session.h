@@ -13,9 +13,16 @@
 
 namespace ditmoe::pipeline {
 
+// How a session computes.
+struct SessionOptions {
+  // If not given, the precision weights are stored in where this CPU has it, else f32.
+  std::optional<kernels::Precision> precision;
+  std::optional<uint64_t> memory;  // bytes, see ExecutorOptions
+};
+
 // From a model file to images: what every command, server and binding calls.
 //
-//   ModelSession session("fashion-moe.safetensors", {}, std::nullopt, pool);
+//   ModelSession session("fashion-moe.safetensors", {}, {}, pool);
 //   GenerateRequest request = default_request(session.model());
 //   request.labels = session.parse_labels("ankle boot");
 //   base::Tensor pixels = to_uint8_NHWC(session.generate(request));
@@ -24,11 +31,10 @@ namespace ditmoe::pipeline {
 // a time.
 class ModelSession {
  public:
-  // Computes in the given precision, or in the one weights are stored in where this CPU has it,
-  // else in f32. pool must outlive the session. Throws bad_input as ModelFile::open.
+  // pool must outlive the session. Throws bad_input as ModelFile::open.
   ModelSession(const std::string& path,
                const networks::ModelOverrides& overrides,
-               std::optional<kernels::Precision> precision,
+               const SessionOptions& options,
                base::ThreadPool& pool);
 
   const networks::ModelFile& model() const { return model_; }
@@ -50,6 +56,7 @@ class ModelSession {
  private:
   networks::ModelFile model_;
   kernels::Precision precision_;
+  std::optional<uint64_t> memory_;
   base::ThreadPool* pool_;
   std::unique_ptr<networks::DitExecutor> executor_;
 };
