@@ -29,18 +29,4 @@ struct ExpertDispatch {
 void dispatch(
     const int32_t* index, int64_t tokens, int64_t top_k, int64_t experts, ExpertDispatch& result);
 
-// dst[s] = src[token[s]] for s in [0, slots): the rows of one expert.
-//   src [tokens, width], dst [slots, width]; they do not alias
-void gather_rows(const float* src, const int32_t* token, int64_t slots, int64_t width, float* dst);
-
-// dst[t] += sum over k of weight[t, k] · expert_out[slot[t, k]], k ascending.
-//   expert_out [slots, width], slot and weight [tokens, top_k], dst [tokens, width]
-void combine_experts(const float* expert_out,
-                     const int32_t* slot,
-                     const float* weight,
-                     int64_t tokens,
-                     int64_t top_k,
-                     int64_t width,
-                     float* dst);
-
 }  // namespace ditmoe::kernels

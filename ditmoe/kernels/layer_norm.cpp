@@ -23,22 +23,6 @@ Moments moments(const float* row, int64_t width) {
 
 }  // namespace
 
-void layer_norm_modulate(const float* src,
-                         const float* shift,
-                         const float* scale,
-                         int64_t rows,
-                         int64_t width,
-                         float* dst) {
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* in = src + row * width;
-    float* out = dst + row * width;
-    const Moments m = moments(in, width);
-    for (int64_t i = 0; i < width; ++i) {
-      out[i] = (in[i] - m.mean) * m.inverse_deviation * (1.0f + scale[i]) + shift[i];
-    }
-  }
-}
-
 void layer_norm_affine(const float* src,
                        int64_t src_stride,
                        const float* weight,

@@ -7,19 +7,9 @@ namespace ditmoe::kernels {
 // Added to the variance by every LayerNorm of these networks.
 constexpr float kLayerNormEps = 1e-6f;
 
-// dst[r, i] = norm(src[r])[i] · (1 + scale[i]) + shift[i], where norm subtracts the row's mean and
-// divides by sqrt(variance + eps), the variance being the mean square (adaLN, Peebles and Xie,
-// arXiv 2212.09748).
-//   src, dst [rows, width], shift, scale [width]; dst may be src, and aliases nothing else
-void layer_norm_modulate(const float* src,
-                         const float* shift,
-                         const float* scale,
-                         int64_t rows,
-                         int64_t width,
-                         float* dst);
-
-// dst[r, i] = norm(src[r])[i] · weight[i] + bias[i] for rows that lie src_stride and dst_stride
-// elements apart, as the heads inside qkv do.
+// dst[r, i] = norm(src[r])[i] · weight[i] + bias[i], where norm subtracts the row's mean and
+// divides by sqrt(variance + eps), the variance being the mean square, for rows that lie src_stride
+// and dst_stride elements apart, as the heads inside qkv do.
 void layer_norm_affine(const float* src,
                        int64_t src_stride,
                        const float* weight,

@@ -33,9 +33,11 @@ void quantize_weights(const float* weight,
     int8_t* quantized = dst + n * inputs;
     const float peak = largest(row, inputs);
     scale[n] = peak / 127.0f;
-    const float inverse = peak > 0.0f ? 127.0f / peak : 0.0f;
+    const float quotient = 127.0f / peak;
+    const float inverse = std::isfinite(quotient) ? quotient : 0.0f;
     int32_t sum = 0;
     for (int64_t k = 0; k < inputs; ++k) {
+      // No NaN, and nothing beyond 127, reaches the integer.
       const float value = inverse > 0.0f ? std::nearbyint(row[k] * inverse) : 0.0f;
       quantized[k] = static_cast<int8_t>(value);
       sum += quantized[k];

@@ -18,11 +18,12 @@ struct QuantizedColumns {
 // result depends on the row alone, bit for bit, whatever stands beside it. width is the number of
 // elements of a row; nothing aliases unless said. Scalar definitions are in ref/.
 struct RowKernels {
-  // dst = (x - mean) / sqrt(variance + 1e-6) · (1 + scale) + shift
+  // dst = (x - mean) / sqrt(variance + 1e-6) · (1 + scale) + shift, the variance being the mean
+  // square (adaLN, Peebles and Xie, arXiv 2212.09748).
   void (*layer_norm_modulate)(
       const float* x, const float* shift, const float* scale, int64_t width, float* dst);
 
-  // x += gate · src
+  // x += gate · src (adaLN-zero, likewise)
   void (*gated_residual)(const float* src, const float* gate, int64_t width, float* x);
 
   // x += gate · (everyone + sum over k of weight[k] · expert_out[slot[k]]), k ascending.
@@ -44,11 +45,12 @@ struct RowKernels {
   void (*to_bf16)(const float* src, int64_t count, base::BFloat16* dst);
 
   // Returns scale = max|src| / 127 and dst = round(src / scale) + 128, so that
-  // src ~ scale · (dst - 128). A row with a NaN or an infinity gets a scale of NaN or infinity.
+  // src ~ scale · (dst - 128). A row with a NaN or an infinity gets a scale of NaN or infinity, one
+  // without a value above 4e-37, whose scale has no reciprocal, zeros.
   float (*quantize)(const float* src, int64_t width, uint8_t* dst);
   float (*quantize_bf16)(const base::BFloat16* src, int64_t width, uint8_t* dst);
 
-  // hidden = silu(gate) · up for the rows of a tile.
+  // hidden = silu(gate) · up for the rows of a tile (SwiGLU, Shazeer, arXiv 2002.05202).
   //   src [rows, 2, width], dst rows of dst_stride elements
   void (*swiglu_f32)(const float* src, int64_t rows, int64_t width, float* dst, int64_t dst_stride);
   void (*swiglu_bf16)(
@@ -62,7 +64,8 @@ struct RowKernels {
                       base::BFloat16* dst,
                       int64_t dst_stride);
 
-  // dst = gelu_tanh(src), to be the input of a product.
+  // dst = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), x = src: the tanh form of GELU
+  // (Hendrycks and Gimpel, arXiv 1606.08415).
   void (*gelu_f32)(const float* src, int64_t count, float* dst);
   void (*gelu_bf16)(const float* src, int64_t count, base::BFloat16* dst);
 

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "ditmoe/kernels/bfloat16.h"
 #include "ditmoe/kernels/exp.h"
@@ -129,7 +130,8 @@ float quantize_row(const T* src, int64_t width, uint8_t* __restrict__ dst) {
     largest_bits = bits > largest_bits ? bits : largest_bits;
   }
   const float largest = std::bit_cast<float>(largest_bits);
-  const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+  const float quotient = 127.0f / largest;
+  const float inverse = quotient < std::numeric_limits<float>::infinity() ? quotient : 0.0f;
   // Adding 1.5 · 2^23 rounds to an integer, left in the low bits of the sum.
   constexpr float kRound = 12582912.0f;
   for (int64_t i = 0; i < width; ++i) {

@@ -62,5 +62,51 @@ TEST(PanelMatmulTest, RowsAreTheSameBitsWhateverTheNumberOfRows) {
   }
 }
 
+// Panels of fewer bits multiply exactly as the f32 numbers they stand for.
+TEST(PanelMatmulTest, NarrowPanelsGiveTheBitsOfTheirValues) {
+  constexpr int64_t kInputs = 31;
+  constexpr int64_t kRows = 7;
+  for (const int64_t outputs : {1, 15, 16, 17, 100}) {
+    const std::vector<float> x = normal_values(kRows * kInputs, 1);
+    const std::vector<float> bias = normal_values(outputs, 2);
+    const auto product = [&](const Panels& panels) {
+      std::vector<float> workspace(kInputs * kPanelColumns);
+      std::vector<float> y(static_cast<size_t>(kRows * outputs));
+      panel_matmul(x.data(), kRows, panels, bias.data(), workspace.data(), y.data());
+      return y;
+    };
+
+    const std::vector<float> weight = normal_values(outputs * kInputs, 3);
+    std::vector<base::BFloat16> narrow;
+    for (const float value : weight) narrow.push_back(base::to_bfloat16(value));
+    std::vector<std::byte> data(panel_bytes(outputs, kInputs, Precision::kBf16));
+    pack_panels(narrow.data(), outputs, kInputs, Precision::kBf16, data.data());
+    const Packed bf16(tests::widened(narrow), outputs, kInputs);
+    EXPECT_EQ(product({data.data(), nullptr, Precision::kBf16, kInputs, outputs}),
+              product(bf16.panels))
+        << outputs;
+
+    const std::vector<float> scale = normal_values(outputs, 4);
+    std::vector<int8_t> quantized;
+    std::vector<float> wide;
+    for (size_t i = 0; i < weight.size(); ++i) {
+      quantized.push_back(static_cast<int8_t>(static_cast<int>(i * 37 % 255) - 127));
+      wide.push_back(scale[i / kInputs] * static_cast<float>(quantized.back()));
+    }
+    data.resize(panel_bytes(outputs, kInputs, Precision::kInt8));
+    pack_panels(quantized.data(), outputs, kInputs, Precision::kInt8, data.data());
+    const Packed int8(wide, outputs, kInputs);
+    EXPECT_EQ(product({data.data(), scale.data(), Precision::kInt8, kInputs, outputs}),
+              product(int8.panels))
+        << outputs;
+  }
+}
+
+TEST(PanelMatmulTest, BytesAreThoseOfWholePanels) {
+  EXPECT_EQ(panel_bytes(1, 10, Precision::kF32), 10U * 16 * 4);
+  EXPECT_EQ(panel_bytes(16, 10, Precision::kBf16), 10U * 16 * 2);
+  EXPECT_EQ(panel_bytes(17, 10, Precision::kInt8), 2U * 10 * 16);
+}
+
 }  // namespace
 }  // namespace ditmoe::kernels

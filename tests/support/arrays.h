@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ditmoe/base/dtype.h"
 #include "ditmoe/base/philox.h"
 
 namespace ditmoe::tests {
@@ -43,6 +44,13 @@ inline ::testing::AssertionResult close(std::span<const float> actual,
     }
   }
   return ::testing::AssertionSuccess();
+}
+
+// The numbers that bfloat16s stand for.
+inline std::vector<float> widened(std::span<const base::BFloat16> values) {
+  std::vector<float> wide;
+  for (const base::BFloat16 value : values) wide.push_back(base::to_float(value));
+  return wide;
 }
 
 }  // namespace ditmoe::tests

@@ -20,14 +20,6 @@ void dispatch(
   }
 }
 
-void gather_rows(const float* src, const int32_t* token, int64_t slots, int64_t width, float* dst) {
-  for (int64_t slot = 0; slot < slots; ++slot) {
-    for (int64_t i = 0; i < width; ++i) {
-      dst[slot * width + i] = src[token[slot] * width + i];
-    }
-  }
-}
-
 void combine_experts(const float* expert_out,
                      const int32_t* slot,
                      const float* weight,

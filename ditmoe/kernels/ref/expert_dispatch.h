@@ -10,10 +10,9 @@ namespace ditmoe::kernels::ref {
 void dispatch(
     const int32_t* index, int64_t tokens, int64_t top_k, int64_t experts, ExpertDispatch& result);
 
-// Scalar definition of kernels::gather_rows; the same contract.
-void gather_rows(const float* src, const int32_t* token, int64_t slots, int64_t width, float* dst);
-
-// Scalar definition of kernels::combine_experts; the same contract.
+// dst[t] += sum over k of weight[t, k] · expert_out[slot[t, k]]: the sum in RowKernels::combine for
+// each of the tokens, without the gate.
+//   expert_out [slots, width], slot and weight [tokens, top_k], dst [tokens, width]
 void combine_experts(const float* expert_out,
                      const int32_t* slot,
                      const float* weight,

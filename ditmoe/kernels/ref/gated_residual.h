@@ -4,7 +4,7 @@
 
 namespace ditmoe::kernels::ref {
 
-// Scalar definition of kernels::gated_residual; the same contract.
+// Scalar definition of RowKernels::gated_residual for each of the rows of src and x [rows, width].
 void gated_residual(const float* src, const float* gate, int64_t rows, int64_t width, float* x);
 
 }  // namespace ditmoe::kernels::ref

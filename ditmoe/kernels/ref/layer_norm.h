@@ -4,7 +4,8 @@
 
 namespace ditmoe::kernels::ref {
 
-// Scalar definition of kernels::layer_norm_modulate; the same contract.
+// Scalar definition of RowKernels::layer_norm_modulate for each of the rows of src and dst
+// [rows, width]. dst may be src.
 void layer_norm_modulate(const float* src,
                          const float* shift,
                          const float* scale,

@@ -4,7 +4,8 @@
 
 namespace ditmoe::kernels::ref {
 
-// y = x W^T + b: what kernels::Matmul computes, from unpacked weights.
+// y = x W^T + b: what kernels::Matmul computes, from unpacked weights; with one row and no bias,
+// RowKernels::router_logits.
 //   x [rows, inputs], weight [outputs, inputs], bias [outputs] or nullptr, y [rows, outputs]
 void matmul(const float* x,
             int64_t rows,

@@ -1,6 +1,9 @@
 #include "ditmoe/kernels/ref/swiglu.h"
 
 #include <cmath>
+#include <vector>
+
+#include "ditmoe/kernels/ref/quantize.h"
 
 namespace ditmoe::kernels::ref {
 
@@ -11,6 +14,21 @@ void swiglu(const float* src, int64_t rows, int64_t width, float* dst, int64_t d
       const double up = src[row * 2 * width + width + i];
       dst[row * dst_stride + i] = static_cast<float>(gate / (1.0 + std::exp(-gate)) * up);
     }
+  }
+}
+
+void swiglu_int8(const int32_t* src,
+                 int64_t rows,
+                 int64_t width,
+                 const float* row_scale,
+                 const QuantizedColumns& columns,
+                 float* dst,
+                 int64_t dst_stride) {
+  std::vector<float> gate_up(static_cast<size_t>(2 * width));
+  for (int64_t row = 0; row < rows; ++row) {
+    const int32_t* sums = src + row * 2 * width;
+    dequantize(sums, row_scale[row], columns, nullptr, 2 * width, gate_up.data());
+    swiglu(gate_up.data(), 1, width, dst + row * dst_stride, dst_stride);
   }
 }
 
