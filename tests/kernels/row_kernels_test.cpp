@@ -55,6 +55,17 @@ TEST_P(RowKernelsTest, LayerNormMatchesItsDefinition) {
   }
 }
 
+TEST_P(RowKernelsTest, LayerNormOfARowAsSmallAsEpsilonMatchesItsDefinition) {
+  const std::vector<float> x = normal_values(100, 1, 1e-3f);
+  const std::vector<float> zeros(100);
+  std::vector<float> expected(100);
+  ref::layer_norm_modulate(x.data(), zeros.data(), zeros.data(), 1, 100, expected.data());
+  EXPECT_LT(*std::ranges::max_element(expected), 2.2f);  // the variance is hardly more than epsilon
+  std::vector<float> dst(100);
+  kernels_.layer_norm_modulate(x.data(), zeros.data(), zeros.data(), 100, dst.data());
+  EXPECT_TRUE(close(dst, expected, 1e-5));
+}
+
 TEST_P(RowKernelsTest, LayerNormOfAConstantRowGivesTheShift) {
   const std::vector<float> x(40, 3.5f);
   const std::vector<float> shift(40, -2.0f);
