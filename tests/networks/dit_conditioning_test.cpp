@@ -39,7 +39,10 @@ DitConfig small_config() {
 struct Network {
   explicit Network(kernels::Precision precision = kernels::Precision::kF32)
       : products(pool.size(), precision, base::chosen_isa()),
-        weights(load_dit_weights(source, precision, products.matmul(), arena, pool)) {}
+        weights(load_dit_weights(PackingSource(source, precision, products.matmul(), arena),
+                                 products.matmul(),
+                                 arena,
+                                 pool)) {}
 
   DitConditioning conditioning() { return {config, weights, products, pool}; }
 
