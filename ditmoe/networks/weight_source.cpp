@@ -46,6 +46,7 @@ void FileWeights::read(const std::string& name,
                        std::byte* dst) const {
   const base::TensorView weight = model_.weight(name);
   DITMOE_ASSERT(first >= 0 && count >= 0 && first + count <= weight.size());
+  if (count == 0) return;  // dst may then be null, which memcpy may not have
   const base::TensorView part = {
       weight.dtype,
       {count},
@@ -83,6 +84,7 @@ void RandomWeights::read(const std::string& name,
                          base::DType dtype,
                          std::byte* dst) const {
   const Entry& entry = entries_.at(name);
+  if (count == 0) return;
   base::Tensor values(base::DType::kF32, {count});
   float* out =
       dtype == base::DType::kF32 ? reinterpret_cast<float*>(dst) : values.as<float>().data();
