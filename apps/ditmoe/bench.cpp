@@ -60,7 +60,9 @@ void add_bench(CLI::App& app, Commands& commands) {
       app.add_subcommand("bench", "Measure speed, as a fraction of what this machine can do");
   bench->require_subcommand(1);
   add_roof(*bench, commands);
+  add_bench_ops(*bench, commands);
   add_bench_forward(*bench, commands);
+  add_bench_sample(*bench, commands);
   add_bench_precision(*bench, commands);
 }
 

@@ -15,6 +15,8 @@ void add_bench_options(CLI::App& app, BenchOptions& options);
 
 // Each adds its command below `bench`.
 void add_bench_forward(CLI::App& bench, Commands& commands);
+void add_bench_ops(CLI::App& bench, Commands& commands);
+void add_bench_sample(CLI::App& bench, Commands& commands);
 void add_bench_precision(CLI::App& bench, Commands& commands);
 
 }  // namespace ditmoe::apps

@@ -30,15 +30,25 @@ TEST(UsageTest, HelpListsTheCommands) {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.exit_code, 0);
     EXPECT_EQ(outcome.err, "");
-    for (const char* command : {"sample", "train", "evaluate", "inspect", "probe"}) {
+    for (const char* command :
+         {"sample", "train", "evaluate", "inspect", "convert", "bench", "probe"}) {
       EXPECT_THAT(outcome.out, HasSubstr(std::string("\n  ") + command + " "));
     }
   }
 }
 
 TEST(UsageTest, EveryCommandExplainsItselfWithAnExample) {
-  const std::vector<std::vector<std::string>> commands = {
-      {"sample"}, {"evaluate"}, {"inspect"}, {"probe", "forward"}, {"probe", "sample"}};
+  const std::vector<std::vector<std::string>> commands = {{"sample"},
+                                                          {"evaluate"},
+                                                          {"inspect"},
+                                                          {"convert"},
+                                                          {"bench", "roof"},
+                                                          {"bench", "ops"},
+                                                          {"bench", "forward"},
+                                                          {"bench", "sample"},
+                                                          {"bench", "precision"},
+                                                          {"probe", "forward"},
+                                                          {"probe", "sample"}};
   for (std::vector<std::string> command : commands) {
     const std::string name = command.back();
     command.emplace_back("--help");
@@ -79,7 +89,7 @@ TEST(UsageTest, UnknownWordsSuggestTheNearest) {
   expect_refusal({"sample", "x", "--step", "3"},
                  "unknown option '--step', did you mean '--steps'?");
   expect_refusal({"sample", "x", "y"}, "unexpected argument 'y'");
-  expect_refusal({"convort", "--help"}, "unknown command 'convort'");
+  expect_refusal({"convort", "--help"}, "unknown command 'convort', did you mean 'convert'?");
 }
 
 TEST(UsageTest, MissingAndMalformedArguments) {
