@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <gmock/gmock.h>
+#include <string>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -15,7 +17,7 @@ using testing::HasSubstr;
 
 class ReferenceImagesTest : public testing::Test {
  protected:
-  ReferenceImagesTest() : folder_(testing::TempDir() + "ditmoe_reference") {
+  ReferenceImagesTest() : folder_(testing::TempDir() + "ditmoe_reference_" + std::to_string(getpid())) {
     std::filesystem::create_directories(folder_);
   }
 
