@@ -6,8 +6,9 @@
 namespace ditmoe::kernels {
 
 // Rows of one product at most: larger tiles gain nothing once the packed weights pass through the
-// cache once per 192 rows, and exact sizes up to here are few enough to keep a primitive for each.
-constexpr int64_t kMaxTileRows = 192;
+// cache once per so many rows, and exact sizes up to here are few enough to keep a primitive for
+// each.
+constexpr int64_t kMaxTileRows = 288;
 
 // Rows [first, first + rows) of a larger matrix.
 struct Tile {
