@@ -21,6 +21,11 @@ using kernels::Tile;
 constexpr int64_t kMinTileRows = 32;
 constexpr int64_t kGoodTileRows = 128;
 
+// Rows of an expert that are multiplied at once. The more, the fewer times its weights come into
+// the second-level cache, until activations push them out: in f32 that is earlier.
+constexpr int64_t kExpertRowsF32 = 192;
+constexpr int64_t kExpertRows = kernels::kMaxTileRows;
+
 kernels::PatchShape patch_shape(const DitConfig& config, int64_t channels) {
   return {channels, config.image_size, config.image_size, config.patch_size};
 }
@@ -87,8 +92,7 @@ void DitForward::prepare(int64_t images) {
   const int64_t most = std::max<int64_t>(1, rows() / kMinTileRows);
   tiles_ = kernels::split_rows(rows(), std::min(tiles_each * pool_.size(), most));
   const int64_t slots = rows() * config_.top_k;
-  tasks_.reserve(tiles_.size() +
-                 static_cast<size_t>(slots / kernels::kMaxTileRows + config_.experts + 1));
+  tasks_.reserve(tiles_.size() + static_cast<size_t>(slots / kExpertRowsF32 + config_.experts + 1));
 }
 
 void DitForward::embed_patches(std::span<const float> x_NCHW) {
@@ -239,13 +243,14 @@ void DitForward::route_row(const RoutedWeights& routed,
 
 void DitForward::plan_feed_forward(const BlockWeights& block) {
   tasks_.clear();
+  const int64_t most = types_.products == Precision::kF32 ? kExpertRowsF32 : kExpertRows;
   if (block.routed) {
     kernels::dispatch(
         buffers_.expert_RK, rows(), config_.top_k, config_.experts, buffers_.dispatch);
     for (int64_t expert = 0; expert < config_.experts; ++expert) {
       const int64_t* bounds = buffers_.dispatch.first_slot.data() + expert;
       const int64_t count = bounds[1] - bounds[0];
-      const int64_t tiles = (count + kernels::kMaxTileRows - 1) / kernels::kMaxTileRows;
+      const int64_t tiles = (count + most - 1) / most;
       for (int64_t i = 0; i < tiles; ++i) {
         const int64_t first = count * i / tiles;
         tasks_.push_back({expert, {bounds[0] + first, count * (i + 1) / tiles - first}});

@@ -11,8 +11,8 @@
 namespace ditmoe::networks {
 
 // Hidden columns of one chunk: the gate and up values of a 192-row tile are then 2 · 192 · 256 · 4
-// B = 393 KB, less than half of a core's second-level cache, which the weights pass through as
-// well.
+// B = 393 KB (590 KB with 288 rows), so that they stay in a core's second-level cache, which the
+// weights pass through as well, until they are multiplied with each other.
 constexpr int64_t kHiddenChunk = 256;
 
 // Weights that become packed matrices together: one weight, or several of one shape of which the
