@@ -121,20 +121,8 @@ void block_weights(const base::TensorView& weight,
                    const QuantizedWeights& quantized,
                    std::byte* dst) {
   const int64_t outputs = weight.shape.at(0);
-  const int64_t inputs = weight.size() / outputs;
-  const base::DType wanted = precision == Precision::kBf16 ? base::DType::kBF16 : base::DType::kF32;
-  const base::Tensor converted =
-      weight.dtype == wanted ? base::Tensor() : base::convert(weight, wanted);
-  const std::byte* values = weight.dtype == wanted ? weight.data : converted.view().data;
-  if (precision != Precision::kInt8) return pack_blocked(values, outputs, inputs, precision, dst);
-  base::Tensor rounded(base::DType::kI8, {outputs, inputs});
-  quantize_weights(reinterpret_cast<const float*>(values),
-                   outputs,
-                   inputs,
-                   rounded.as<int8_t>().data(),
-                   quantized.scale,
-                   quantized.offset);
-  pack_blocked(rounded.data(), outputs, inputs, precision, dst);
+  const RoundedWeights rounded = round_weights(weight, precision, quantized);
+  pack_blocked(rounded.data, outputs, weight.size() / outputs, precision, dst);
 }
 
 }  // namespace ditmoe::kernels

@@ -5,6 +5,7 @@
 
 #include "ditmoe/base/tensor.h"
 #include "ditmoe/kernels/precision.h"
+#include "ditmoe/kernels/quantize_weights.h"
 
 namespace ditmoe::kernels {
 
@@ -26,12 +27,6 @@ void pack_blocked(
 // The inverse.
 void unpack_blocked(
     const std::byte* src, int64_t outputs, int64_t inputs, Precision precision, void* weight);
-
-// Where the scale and offset of each output of an int8 matrix go (see QuantizedColumns).
-struct QuantizedWeights {
-  float* scale = nullptr;
-  int32_t* offset = nullptr;
-};
 
 // Rounds W [outputs, inputs], of F32 or BF16, to a precision and packs it.
 void block_weights(const base::TensorView& weight,

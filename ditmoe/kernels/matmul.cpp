@@ -59,18 +59,6 @@ dnnl::matmul::primitive_desc describe(const dnnl::engine& engine,
   return {operation, attributes, engine};
 }
 
-base::DType weight_dtype(Precision precision) {
-  switch (precision) {
-    case Precision::kF32:
-      return base::DType::kF32;
-    case Precision::kBf16:
-      return base::DType::kBF16;
-    case Precision::kInt8:
-      return base::DType::kI8;
-  }
-  DITMOE_ASSERT(false);
-}
-
 Type type_of(base::DType dtype) {
   if (dtype == base::DType::kI8) return Type::s8;
   return dtype == base::DType::kBF16 ? Type::bf16 : Type::f32;
@@ -221,52 +209,6 @@ ProductShape& Matmul::shape_of(int64_t outputs, int64_t inputs, bool bias, Preci
   return *threads_->shapes.back();
 }
 
-namespace {
-
-// W in the element type it is packed from: as given, or quantized.
-struct Source {
-  base::Tensor owned;
-  const void* data = nullptr;
-  base::DType dtype = base::DType::kF32;
-};
-
-Source source_of(const base::TensorView& weight,
-                 Precision precision,
-                 base::Arena& arena,
-                 QuantizedColumns& columns) {
-  const int64_t outputs = weight.shape.at(0);
-  const int64_t inputs = weight.size() / outputs;
-  Source source;
-  const bool narrow = weight.dtype == base::DType::kBF16;
-  DITMOE_ASSERT(narrow || weight.dtype == base::DType::kF32);
-  if (precision != Precision::kInt8) {
-    source.data = weight.data;
-    source.dtype = weight.dtype;
-    return source;
-  }
-  const base::Tensor wide = narrow ? base::convert(weight, base::DType::kF32) : base::Tensor();
-  const auto* values = reinterpret_cast<const float*>(narrow ? wide.view().data : weight.data);
-  source.owned = base::Tensor(base::DType::kI8, weight.shape);
-  auto* scale = arena.take_array<float>(outputs);
-  auto* offset = arena.take_array<int32_t>(outputs);
-  quantize_weights(values, outputs, inputs, source.owned.as<int8_t>().data(), scale, offset);
-  columns = {scale, offset};
-  source.data = source.owned.data();
-  source.dtype = base::DType::kI8;
-  return source;
-}
-
-// Our own product reads f32 or bf16 as the precision says.
-Source as_stored(const base::TensorView& weight, Source source, Precision precision) {
-  const base::DType wanted = precision == Precision::kF32 ? base::DType::kF32 : base::DType::kBF16;
-  if (precision == Precision::kInt8 || weight.dtype == wanted) return source;
-  source.owned = base::convert(weight, wanted);
-  source.data = source.owned.data();
-  return source;
-}
-
-}  // namespace
-
 PackedMatrix Matmul::pack(const base::TensorView& weight,
                           const float* bias,
                           Precision precision,
@@ -283,9 +225,17 @@ PackedMatrix Matmul::pack(const base::TensorView& weight,
   const bool product_adds_bias = bias != nullptr && precision != Precision::kInt8;
   ProductShape& shape = shape_of(packed.outputs_, packed.inputs_, product_adds_bias, precision);
   packed.shape_ = &shape;
-  Source source = source_of(weight, precision, arena, packed.columns_);
-  if (shape.panels) source = as_stored(weight, std::move(source), precision);
-  place(source.data, source.dtype, arena, packed);
+  QuantizedWeights quantized;
+  if (precision == Precision::kInt8) {
+    quantized = {arena.take_array<float>(packed.outputs_),
+                 arena.take_array<int32_t>(packed.outputs_)};
+    packed.columns_ = {quantized.scale, quantized.offset};
+  } else if (!shape.panels) {
+    place(weight.data, weight.dtype, arena, packed);  // oneDNN rounds as it packs
+    return packed;
+  }
+  const RoundedWeights rounded = round_weights(weight, precision, quantized);
+  place(rounded.data, rounded.dtype, arena, packed);
   return packed;
 }
 
@@ -354,7 +304,7 @@ PackedMatrix Matmul::adopt(const BlockedMatrix& stored, base::Arena& arena) {
   const int64_t elements = stored.outputs * stored.inputs;
   base::Tensor plain(base::DType::kU8, {elements * activation_bytes(stored.precision)});
   unpack_blocked(stored.data, stored.outputs, stored.inputs, stored.precision, plain.data());
-  place(plain.data(), weight_dtype(stored.precision), arena, matrix);
+  place(plain.data(), stored_dtype(stored.precision), arena, matrix);
   return matrix;
 }
 

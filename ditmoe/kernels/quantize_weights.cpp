@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "ditmoe/base/error.h"
+
 namespace ditmoe::kernels {
 namespace {
 
@@ -44,6 +46,45 @@ void quantize_weights(const float* weight,
     }
     offset[n] = kShift * sum;
   }
+}
+
+base::DType stored_dtype(Precision precision) {
+  switch (precision) {
+    case Precision::kF32:
+      return base::DType::kF32;
+    case Precision::kBf16:
+      return base::DType::kBF16;
+    case Precision::kInt8:
+      return base::DType::kI8;
+  }
+  DITMOE_ASSERT(false);
+}
+
+RoundedWeights round_weights(const base::TensorView& weight,
+                             Precision precision,
+                             const QuantizedWeights& quantized) {
+  RoundedWeights rounded;
+  rounded.dtype = stored_dtype(precision);
+  if (precision != Precision::kInt8) {
+    rounded.data = weight.data;
+    if (weight.dtype == rounded.dtype) return rounded;
+    rounded.owned = base::convert(weight, rounded.dtype);
+    rounded.data = rounded.owned.data();
+    return rounded;
+  }
+  const bool narrow = weight.dtype != base::DType::kF32;
+  const base::Tensor wide = narrow ? base::convert(weight, base::DType::kF32) : base::Tensor();
+  const std::byte* values = narrow ? wide.view().data : weight.data;
+  const int64_t outputs = weight.shape.at(0);
+  rounded.owned = base::Tensor(rounded.dtype, weight.shape);
+  rounded.data = rounded.owned.data();
+  quantize_weights(reinterpret_cast<const float*>(values),
+                   outputs,
+                   weight.size() / outputs,
+                   rounded.owned.as<int8_t>().data(),
+                   quantized.scale,
+                   quantized.offset);
+  return rounded;
 }
 
 }  // namespace ditmoe::kernels

@@ -16,18 +16,6 @@ using kernels::Precision;
 
 constexpr const char* kPackedKey = "ditmoe.packed";
 
-base::DType stored_dtype(Precision precision) {
-  switch (precision) {
-    case Precision::kF32:
-      return base::DType::kF32;
-    case Precision::kBf16:
-      return base::DType::kBF16;
-    case Precision::kInt8:
-      return base::DType::kI8;
-  }
-  DITMOE_ASSERT(false);
-}
-
 // "int8 BA16a64b4a chunk 256": all that a reader has to agree with.
 std::string layout_text(Precision precision) {
   return fmt::format("{} {} chunk {}",
@@ -99,7 +87,7 @@ std::vector<SafetensorsEntry> packed_entries(const DitConfig& config, Precision 
     entries.push_back({name, dtype, std::move(shape), 0, 0});
   };
   for (const MatrixGroup& group : groups) {
-    const base::DType dtype = stored_dtype(group.precision);
+    const base::DType dtype = kernels::stored_dtype(group.precision);
     const auto count = static_cast<int64_t>(packed_bytes(group) / base::size_of(dtype));
     add(group.name + ".packed", dtype, {count});
   }

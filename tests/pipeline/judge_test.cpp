@@ -17,7 +17,8 @@ using testing::HasSubstr;
 
 class ReferenceImagesTest : public testing::Test {
  protected:
-  ReferenceImagesTest() : folder_(testing::TempDir() + "ditmoe_reference_" + std::to_string(getpid())) {
+  ReferenceImagesTest()
+      : folder_(testing::TempDir() + "ditmoe_reference_" + std::to_string(getpid())) {
     std::filesystem::create_directories(folder_);
   }
 
