@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -28,11 +29,29 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-// Conversions round to nearest, ties to even; NaN stays NaN, overflow becomes infinity.
-float to_float(Half value);
-float to_float(BFloat16 value);
+// Conversions round to nearest, ties to even; NaN stays NaN, overflow becomes infinity. Those that
+// files are read by are inline and without branches, so that loops of them vectorise.
+inline float to_float(BFloat16 value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+}
+
+inline BFloat16 to_bfloat16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const bool is_nan = (bits & 0x7FFFFFFF) > 0x7F800000;
+  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  return {static_cast<uint16_t>(is_nan ? (bits >> 16) | 0x40 : rounded)};
+}
+
+// The half's exponent and mantissa as a float's are the value times 2^-112, subnormals included.
+inline float to_float(Half value) {
+  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
+  const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7FFF) << 13;
+  const auto scaled = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F);
+  const uint32_t special = magnitude >= 0x0F800000 ? 0x7F800000 : 0;  // infinity or NaN
+  return std::bit_cast<float>(sign | scaled | special);
+}
+
 Half to_half(float value);
-BFloat16 to_bfloat16(float value);
 
 template <typename T>
 struct DTypeOf;

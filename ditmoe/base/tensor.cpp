@@ -13,21 +13,30 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 
+// Types whose every value is a float.
 template <typename T>
-double load(const std::byte* data, int64_t index) {
-  if constexpr (std::is_same_v<T, bool>) return data[index] == std::byte{0} ? 0.0 : 1.0;
+constexpr bool kFitsFloat =
+    std::is_same_v<T, float> || std::is_same_v<T, Half> || std::is_same_v<T, BFloat16>;
+
+// What a conversion goes through: double holds all but 64-bit integers, float is faster.
+template <typename From, typename To>
+using Through = std::conditional_t<kFitsFloat<From> && kFitsFloat<To>, float, double>;
+
+template <typename T, typename Wide>
+Wide load(const std::byte* data, int64_t index) {
+  if constexpr (std::is_same_v<T, bool>) return data[index] == std::byte{0} ? Wide{0} : Wide{1};
   T value;
   std::memcpy(&value, data + static_cast<size_t>(index) * sizeof(T), sizeof(T));
   if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, BFloat16>) {
     return to_float(value);
   } else {
-    return static_cast<double>(value);
+    return static_cast<Wide>(value);
   }
 }
 
 // Integers truncate and saturate, NaN becomes 0: a cast out of range would be undefined.
-template <typename T>
-T narrow(double value) {
+template <typename T, typename Wide>
+T narrow(Wide value) {
   if constexpr (std::is_same_v<T, Half>) {
     return to_half(static_cast<float>(value));
   } else if constexpr (std::is_same_v<T, BFloat16>) {
@@ -122,22 +131,28 @@ void Tensor::Free::operator()(std::byte* data) const { std::free(data); }
 
 Tensor convert(const TensorView& src, DType dtype) {
   Tensor dst(dtype, src.shape);
+  convert_into(src, dtype, dst.data());
+  return dst;
+}
+
+void convert_into(const TensorView& src, DType dtype, std::byte* dst) {
   const int64_t size = src.size();
+  if (size == 0) return;  // memcpy may not have the null that data may be
   if (src.dtype == dtype) {
-    if (size > 0) std::memcpy(dst.data(), src.data, src.bytes());
-    return dst;
+    std::memcpy(dst, src.data, src.bytes());
+    return;
   }
   with_type(src.dtype, [&](auto from) {
     with_type(dtype, [&](auto to) {
       using From = decltype(from);
       using To = decltype(to);
-      const std::span<To> out = dst.as<To>();
+      using Wide = Through<From, To>;
       for (int64_t i = 0; i < size; ++i) {
-        out[static_cast<size_t>(i)] = narrow<To>(load<From>(src.data, i));
+        const To value = narrow<To>(load<From, Wide>(src.data, i));
+        std::memcpy(dst + static_cast<size_t>(i) * sizeof(To), &value, sizeof(To));
       }
     });
   });
-  return dst;
 }
 
 }  // namespace ditmoe::base

@@ -84,8 +84,11 @@ class Tensor {
   TensorView view_{DType::kF32, {0}, nullptr};
 };
 
-// Copy of src in another element type, through double: rounded to nearest where the new type is a
-// float; truncated and saturated, NaN to 0, where it is an integer. src need not be aligned.
+// Copy of src in another element type: rounded to nearest where the new type is a float; truncated
+// and saturated, NaN to 0, where it is an integer. src need not be aligned.
 Tensor convert(const TensorView& src, DType dtype);
+
+// The same into dst, of src.size() elements, which need not be aligned either.
+void convert_into(const TensorView& src, DType dtype, std::byte* dst);
 
 }  // namespace ditmoe::base

@@ -102,6 +102,16 @@ std::span<const std::byte> MappedFile::bytes() const {
   return {mapping_->data, mapping_->size};
 }
 
+void MappedFile::release(std::span<const std::byte> part) const {
+  static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = static_cast<size_t>(part.data() - bytes().data());
+  DITMOE_ASSERT(begin + part.size() <= bytes().size());
+  const size_t first = (begin + page - 1) / page * page;
+  const size_t last = (begin + part.size()) / page * page;
+  if (first >= last) return;
+  ::madvise(const_cast<std::byte*>(bytes().data()) + first, last - first, MADV_DONTNEED);
+}
+
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   struct stat status = {};
   if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {

@@ -17,6 +17,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const;
 
+  // Takes the pages that lie within part, of bytes(), out of this process's memory; they come back
+  // from the system's cache or the disk when they are looked at again.
+  void release(std::span<const std::byte> part) const;
+
  private:
   struct Mapping;
   std::shared_ptr<const Mapping> mapping_;

@@ -299,6 +299,10 @@ base::TensorView SafetensorsFile::view(const std::string& name) const {
   return {found.dtype, found.shape, contents_->file.bytes().data() + found.offset};
 }
 
+void SafetensorsFile::release(std::span<const std::byte> part) const {
+  contents_->file.release(part);
+}
+
 struct SafetensorsWriter::State {
   explicit State(const std::string& path) : file(path) {}
 

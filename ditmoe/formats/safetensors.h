@@ -47,6 +47,9 @@ class SafetensorsFile {
   // Data may be unaligned for its type in foreign files. Throws bad_input for an unknown name.
   base::TensorView view(const std::string& name) const;
 
+  // See MappedFile::release; part of a view.
+  void release(std::span<const std::byte> part) const;
+
  private:
   struct Contents;
   std::shared_ptr<const Contents> contents_;

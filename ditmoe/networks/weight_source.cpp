@@ -1,7 +1,6 @@
 #include "ditmoe/networks/weight_source.h"
 
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "ditmoe/base/error.h"
@@ -46,17 +45,13 @@ void FileWeights::read(const std::string& name,
                        std::byte* dst) const {
   const base::TensorView weight = model_.weight(name);
   DITMOE_ASSERT(first >= 0 && count >= 0 && first + count <= weight.size());
-  if (count == 0) return;  // dst may then be null, which memcpy may not have
+  if (count == 0) return;
   const base::TensorView part = {
       weight.dtype,
       {count},
       weight.data + static_cast<size_t>(first) * base::size_of(weight.dtype)};
-  if (weight.dtype == dtype) {
-    std::memcpy(dst, part.data, part.bytes());
-    return;
-  }
-  const base::Tensor converted = base::convert(part, dtype);
-  std::memcpy(dst, converted.view().data, converted.bytes());
+  base::convert_into(part, dtype, dst);
+  model_.file().release({part.data, part.bytes()});
 }
 
 RandomWeights::RandomWeights(const DitConfig& config, uint64_t seed) : config_(config) {
@@ -92,8 +87,7 @@ void RandomWeights::read(const std::string& name,
     out[i] = entry.amplitude * uniform(entry.key, static_cast<uint64_t>(first + i));
   }
   if (dtype == base::DType::kF32) return;
-  const base::Tensor converted = base::convert(values.view(), dtype);
-  std::memcpy(dst, converted.view().data, converted.bytes());
+  base::convert_into(values.view(), dtype, dst);
 }
 
 }  // namespace ditmoe::networks

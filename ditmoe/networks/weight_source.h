@@ -33,7 +33,8 @@ class WeightSource {
   base::Tensor floats(const std::string& name) const;
 };
 
-// The weights of a model file.
+// The weights of a model file. What has been read leaves memory again, so that a network packed
+// from a file takes its own size, not the file's as well.
 class FileWeights final : public WeightSource {
  public:
   explicit FileWeights(ModelFile model);
