@@ -1,5 +1,8 @@
 #include "ditmoe/formats/checksum.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <zlib.h>
 
 #include "ditmoe/formats/file.h"
@@ -13,5 +16,23 @@ Checksum checksum_of(const std::string& path) {
       crc32_z(crc32_z(0, nullptr, 0), reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
   return {bytes.size(), static_cast<uint32_t>(crc)};
 }
+
+uint64_t hash64(std::span<const std::byte> bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+struct Hasher64::State {
+  XXH3_state_t xxh3;
+};
+
+Hasher64::Hasher64() : state_(std::make_unique<State>()) { XXH3_64bits_reset(&state_->xxh3); }
+
+Hasher64::~Hasher64() = default;
+
+void Hasher64::update(std::span<const std::byte> bytes) {
+  XXH3_64bits_update(&state_->xxh3, bytes.data(), bytes.size());
+}
+
+uint64_t Hasher64::digest() const { return XXH3_64bits_digest(&state_->xxh3); }
 
 }  // namespace ditmoe::formats

@@ -10,11 +10,13 @@ namespace ditmoe::networks {
 
 DitExecutor::DitExecutor(const WeightSource& weights,
                          const ExecutorOptions& options,
-                         base::ThreadPool& pool)
-    : forward_(std::make_unique<DitForward>(
-          weights.config(), options, pool, [&](kernels::Matmul& matmul, base::Arena& arena) {
-            return std::make_unique<PackingSource>(weights, options.precision, matmul, arena);
-          })) {}
+                         base::ThreadPool& pool) {
+  check_memory(weights.config(), options.precision);
+  forward_ = std::make_unique<DitForward>(
+      weights.config(), options, pool, [&](kernels::Matmul& matmul, base::Arena& arena) {
+        return std::make_unique<PackingSource>(weights, options.precision, matmul, arena);
+      });
+}
 
 DitExecutor::DitExecutor(const ModelFile& model,
                          const ExecutorOptions& options,
@@ -31,7 +33,14 @@ DitExecutor::DitExecutor(const ModelFile& model,
   std::unique_ptr<ExpertStream> stream;
   if (stream_bytes) {
     stream = std::make_unique<ExpertStream>(
-        model.path(), expert_regions(model.file(), model.config(), *packed), *stream_bytes);
+        model.path(),
+        expert_regions(model.file(), model.config(), *packed),
+        *stream_bytes,
+        [checksums = PackedChecksums(model.file())](const ExpertRegion& region,
+                                                    std::span<const std::byte> bytes) {
+          checksums.check_region(region.offset, bytes);
+        });
+    streamed_bytes_ = stream->streamed_bytes();
     base::log_info(
         "{}: the experts of {} layers stay in memory, {:.1f} GB of others are read from "
         "disk in each step",
@@ -47,7 +56,7 @@ DitExecutor::DitExecutor(const ModelFile& model,
       [&](kernels::Matmul& matmul, base::Arena& arena) -> std::unique_ptr<MatrixSource> {
         if (packed) {
           return std::make_unique<PackedSource>(
-              model.file(), model.config(), *packed, matmul, arena);
+              model.file(), model.config(), *packed, stream != nullptr, matmul, arena);
         }
         return std::make_unique<PackingSource>(weights, options.precision, matmul, arena);
       });

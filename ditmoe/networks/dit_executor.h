@@ -64,6 +64,9 @@ class DitExecutor final : public diffusion::Denoiser {
   // What the large products compute in: f32 where the CPU cannot do what was asked for.
   kernels::Precision computed() const;
 
+  // What each forward reads from disk: experts that do not fit into memory.
+  uint64_t streamed_bytes() const { return streamed_bytes_; }
+
   // Time spent per part, once enabled.
   Profile& profile();
 
@@ -75,6 +78,7 @@ class DitExecutor final : public diffusion::Denoiser {
 
   std::optional<ModelFile> model_;  // keeps mapped what is used in place
   std::unique_ptr<DitForward> forward_;
+  uint64_t streamed_bytes_ = 0;
 };
 
 }  // namespace ditmoe::networks

@@ -25,8 +25,9 @@ uint64_t ExpertStream::least_bytes(const std::vector<ExpertRegion>& layers) {
 
 ExpertStream::ExpertStream(const std::string& path,
                            std::vector<ExpertRegion> layers,
-                           uint64_t budget_bytes)
-    : layers_(std::move(layers)), file_(formats::DirectFile::open(path)) {
+                           uint64_t budget_bytes,
+                           Check check)
+    : layers_(std::move(layers)), file_(formats::DirectFile::open(path)), check_(std::move(check)) {
   DITMOE_ASSERT(!layers_.empty() && budget_bytes >= least_bytes(layers_));
   const uint64_t slot = largest(layers_);
   const auto pieces = static_cast<int64_t>(budget_bytes / slot);
@@ -36,7 +37,7 @@ ExpertStream::ExpertStream(const std::string& path,
   for (int64_t layer = 0; layer < resident_; ++layer) {
     const ExpertRegion& region = layers_[static_cast<size_t>(layer)];
     resident_data_.push_back(arena_.take(region.bytes));
-    read(region, resident_data_.back());
+    read(region, /*first_time=*/true, resident_data_.back());
   }
   if (resident_ == count) return;
   for (int64_t i = 0; i < slots; ++i) slots_.push_back(arena_.take(slot));
@@ -60,8 +61,9 @@ uint64_t ExpertStream::streamed_bytes() const {
   return bytes;
 }
 
-void ExpertStream::read(const ExpertRegion& region, std::byte* dst) const {
+void ExpertStream::read(const ExpertRegion& region, bool first_time, std::byte* dst) const {
   file_.read(region.offset, {dst, region.bytes});
+  if (first_time && check_) check_(region, {dst, region.bytes});
 }
 
 void ExpertStream::read_ahead() {
@@ -75,6 +77,7 @@ void ExpertStream::read_ahead() {
         if (stopping_) return;
       }
       read(layers_[static_cast<size_t>(resident_ + count % streamed)],
+           /*first_time=*/count < streamed,
            slots_[static_cast<size_t>(count % slots)]);
       {
         const std::lock_guard lock(mutex_);

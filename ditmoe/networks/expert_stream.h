@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,12 +30,19 @@ struct ExpertRegion {
 //   for each layer: base = acquire(layer); ... use its experts ...; release(layer);
 class ExpertStream {
  public:
+  // Looks at a region when it has been read for the first time; throws where it is damaged.
+  using Check = std::function<void(const ExpertRegion& region, std::span<const std::byte> bytes)>;
+
   // Bytes that the stream needs at least: two slots.
   static uint64_t least_bytes(const std::vector<ExpertRegion>& layers);
 
   // Reads the layers that stay, and starts reading ahead. budget_bytes is at least least_bytes.
-  // Throws bad_input for a file that cannot be opened, failure where it cannot be read.
-  ExpertStream(const std::string& path, std::vector<ExpertRegion> layers, uint64_t budget_bytes);
+  // Throws bad_input for a file that cannot be opened, failure where it cannot be read, and what
+  // check throws.
+  ExpertStream(const std::string& path,
+               std::vector<ExpertRegion> layers,
+               uint64_t budget_bytes,
+               Check check = {});
   ~ExpertStream();
   ExpertStream(const ExpertStream&) = delete;
   ExpertStream& operator=(const ExpertStream&) = delete;
@@ -50,10 +59,11 @@ class ExpertStream {
 
  private:
   void read_ahead();
-  void read(const ExpertRegion& region, std::byte* dst) const;
+  void read(const ExpertRegion& region, bool first_time, std::byte* dst) const;
 
   std::vector<ExpertRegion> layers_;
   formats::DirectFile file_;
+  Check check_;
   base::Arena arena_;
   std::vector<std::byte*> resident_data_;
   std::vector<std::byte*> slots_;

@@ -28,17 +28,33 @@ uint64_t free_memory() {
   return std::numeric_limits<uint64_t>::max();
 }
 
+uint64_t parameter_bytes(const DitConfig& config, kernels::Precision precision) {
+  return static_cast<uint64_t>(total_parameters(config)) *
+         static_cast<uint64_t>(kernels::activation_bytes(precision));
+}
+
 uint64_t weight_bytes(const ModelFile& model, kernels::Precision precision) {
   uint64_t bytes = 0;
   if (model.packed()) {
     for (const formats::SafetensorsEntry& entry : model.file().entries()) bytes += entry.bytes;
     return bytes;
   }
-  const auto parameters = static_cast<uint64_t>(total_parameters(model.config()));
-  return parameters * static_cast<uint64_t>(kernels::activation_bytes(precision));
+  return parameter_bytes(model.config(), precision);
 }
 
 }  // namespace
+
+void check_memory(const DitConfig& config, kernels::Precision precision) {
+  const uint64_t needed = parameter_bytes(config, precision) + kOverhead;
+  const uint64_t available = free_memory();
+  if (needed <= available) return;
+  base::bad_input(
+      "a network of {:.1f} billion parameters needs {:.1f} GB in {}, {:.1f} GB are free",
+      static_cast<double>(total_parameters(config)) * 1e-9,
+      gigabytes(needed),
+      kernels::to_word(precision),
+      gigabytes(available));
+}
 
 std::optional<uint64_t> plan_memory(const ModelFile& model, const ExecutorOptions& options) {
   const uint64_t weights = weight_bytes(model, options.precision);

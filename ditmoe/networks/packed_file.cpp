@@ -5,6 +5,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/bytes.h"
+#include "ditmoe/formats/checksum.h"
 #include "ditmoe/kernels/blocked_layout.h"
 #include "ditmoe/networks/matrix_group.h"
 
@@ -105,6 +106,7 @@ std::vector<SafetensorsEntry> packed_entries(const DitConfig& config, Precision 
   for (const std::string& name : plain_tensors(config)) {
     add(name, base::DType::kF32, plain_shape(shapes, name));
   }
+  add(kChecksumTensor, base::DType::kI64, {static_cast<int64_t>(groups.size()) + 1});
   return entries;
 }
 
@@ -130,6 +132,14 @@ void check_packed(const formats::SafetensorsFile& file,
                       entry.name,
                       base::to_string(entry.shape));
     }
+  }
+  if (expected.size() != file.entries().size()) {
+    base::bad_input("{}: expected the {} tensors of a packed network, found {}",
+                    file.path(),
+                    expected.size(),
+                    file.entries().size());
+  }
+  for (const SafetensorsEntry& entry : expected) {
     const base::TensorView view = file.view(entry.name);
     if (view.dtype != entry.dtype || view.shape != entry.shape) {
       base::bad_input("{}: tensor '{}': expected {} {}, found {} {}",
@@ -140,12 +150,6 @@ void check_packed(const formats::SafetensorsFile& file,
                       base::name_of(view.dtype),
                       base::to_string(view.shape));
     }
-  }
-  if (expected.size() != file.entries().size()) {
-    base::bad_input("{}: expected the {} tensors of a packed network, found {}",
-                    file.path(),
-                    expected.size(),
-                    file.entries().size());
   }
 }
 
@@ -175,16 +179,28 @@ std::vector<ExpertRegion> expert_regions(const formats::SafetensorsFile& file,
 PackedSource::PackedSource(formats::SafetensorsFile file,
                            const DitConfig& config,
                            Precision precision,
+                           bool experts_stream,
                            kernels::Matmul& matmul,
                            base::Arena& arena)
     : file_(std::move(file)),
+      checksums_(file_),
       config_(config),
       precision_(precision),
       matmul_(matmul),
-      arena_(arena) {}
+      arena_(arena) {
+  if (experts_stream) streamed_ = expert_regions(file_, config, precision);
+}
+
+bool PackedSource::is_streamed(const SafetensorsEntry& entry) const {
+  return std::ranges::any_of(streamed_, [&](const ExpertRegion& region) {
+    return entry.offset >= region.offset && entry.offset < region.offset + region.bytes;
+  });
+}
 
 std::vector<kernels::PackedMatrix> PackedSource::matrices(const MatrixGroup& group) const {
-  const std::byte* data = file_.view(group.name + ".packed").data;
+  const SafetensorsEntry& entry = file_.entry(group.name + ".packed");
+  const std::byte* data = file_.view(entry.name).data;
+  if (!is_streamed(entry)) checksums_.check(entry.name, {data, entry.bytes});
   const bool quantized = group.precision == Precision::kInt8;
   const float* bias = group.bias ? file_.view(group.name + ".bias").as<float>().data() : nullptr;
   kernels::QuantizedColumns columns;
@@ -261,6 +277,7 @@ void write_packed(const std::string& path,
   formats::SafetensorsWriter writer(path, packed_entries(config, precision), metadata, 4096);
   const std::vector<MatrixGroup> groups = all_groups(config, precision);
   std::vector<PackedGroup> finished;  // their scales are written after all data
+  std::vector<uint64_t> checksums;
   for (size_t first = 0; first < groups.size();) {
     std::vector<PackedGroup> batch;
     std::vector<std::pair<size_t, int64_t>> tasks;  // group of the batch, matrix
@@ -275,21 +292,29 @@ void write_packed(const std::string& path,
     });
     for (PackedGroup& group : batch) {
       writer.write({group.data.data(), group.data.bytes()});
+      checksums.push_back(formats::hash64({group.data.data(), group.data.bytes()}));
       group.data = base::Tensor();
       finished.push_back(std::move(group));
     }
   }
+  formats::Hasher64 rest;
+  const auto write_rest = [&](std::span<const std::byte> bytes) {
+    writer.write(bytes);
+    rest.update(bytes);
+  };
   for (const PackedGroup& group : finished) {
-    writer.write(bytes_of(group.scale));
-    writer.write(bytes_of(group.offset));
+    write_rest(bytes_of(group.scale));
+    write_rest(bytes_of(group.offset));
     if (!group.group.bias) continue;
     const base::Tensor bias = weights.floats(group.group.weights.front() + ".bias");
-    writer.write({bias.view().data, bias.bytes()});
+    write_rest({bias.view().data, bias.bytes()});
   }
   for (const std::string& name : plain_tensors(config)) {
     const base::Tensor values = weights.floats(name);
-    writer.write({values.view().data, values.bytes()});
+    write_rest({values.view().data, values.bytes()});
   }
+  checksums.push_back(rest.digest());
+  writer.write(bytes_of(checksums));
   writer.commit();
 }
 

@@ -10,6 +10,7 @@
 #include "ditmoe/networks/expert_stream.h"
 #include "ditmoe/networks/matrix_source.h"
 #include "ditmoe/networks/model_metadata.h"
+#include "ditmoe/networks/packed_checksums.h"
 
 namespace ditmoe::networks {
 
@@ -18,6 +19,7 @@ namespace ditmoe::networks {
 // (matrix_group.h): "G.packed", its matrices one after another, each a multiple of 4096 bytes and
 // beginning at one; "G.scale" F32 and "G.offset" I32, one entry per output, of int8; "G.bias" F32.
 // plain_tensors are there in F32 under their own names. The experts of a layer follow one another.
+// The last tensor is that of packed_checksums.h.
 // `__metadata__` says so under "ditmoe.packed".
 
 // Precision of the large products of a packed file; nullopt for any other file. Throws bad_input
@@ -51,11 +53,14 @@ void write_packed(const std::string& path,
 // The matrices of a packed file, in place where the layout is the CPU's own.
 class PackedSource final : public MatrixSource {
  public:
-  // file has passed check_packed; matmul and arena must outlive this object and what it gives, the
-  // mapping lives as long as arena's user keeps a copy of file.
+  // file has passed check_packed. experts_stream: experts' bytes are not looked at, they are read
+  // elsewhere. matmul and arena must outlive this object and what it gives,
+  // the mapping lives as long as arena's user keeps a copy of file. Throws bad_input for damaged
+  // tensors, as matrices does.
   PackedSource(formats::SafetensorsFile file,
                const DitConfig& config,
                kernels::Precision precision,
+               bool experts_stream,
                kernels::Matmul& matmul,
                base::Arena& arena);
 
@@ -67,11 +72,15 @@ class PackedSource final : public MatrixSource {
   base::Tensor floats(const std::string& name) const override;
 
  private:
+  bool is_streamed(const formats::SafetensorsEntry& entry) const;
+
   formats::SafetensorsFile file_;
+  PackedChecksums checksums_;
   const DitConfig& config_;
   kernels::Precision precision_;
   kernels::Matmul& matmul_;
   base::Arena& arena_;
+  std::vector<ExpertRegion> streamed_;
 };
 
 }  // namespace ditmoe::networks

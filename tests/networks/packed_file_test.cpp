@@ -185,6 +185,51 @@ TEST_F(PackedFileTest, AnotherPrecisionIsRefused) {
   EXPECT_THROW(DitExecutor(model, {.precision = Precision::kBf16}, pool_), base::Error);
 }
 
+// One bit anywhere: in the first and last matrix, in a scale, in a plain tensor, in the checksums.
+TEST_F(PackedFileTest, DamagedBytesAreFound) {
+  const ModelFile model = write(small_config(), Precision::kInt8);
+  const std::string whole = formats::read_text(path_, size_t{1} << 30);
+  const auto& entries = model.file().entries();
+  for (const size_t index :
+       {size_t{0}, entries.size() / 2, entries.size() - 2, entries.size() - 1}) {
+    const formats::SafetensorsEntry& entry = entries[index];
+    std::string damaged = whole;
+    damaged[entry.offset + entry.bytes / 2] ^= 4;
+    formats::write_text(path_, damaged);
+    try {
+      DitExecutor executor(ModelFile::open(path_), {.precision = Precision::kInt8}, pool_);
+      ADD_FAILURE() << entry.name;
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.kind(), base::ErrorKind::kBadInput);
+      EXPECT_THAT(error.what(), HasSubstr("the file is damaged")) << entry.name;
+    }
+  }
+}
+
+TEST_F(PackedFileTest, DamagedBytesAreFoundWhileTheyStream) {
+  if (!kernels::Matmul(1).adopts_in_place(Precision::kBf16)) {
+    GTEST_SKIP() << "this CPU does not multiply by the stored layout";
+  }
+  DitConfig config = small_config();
+  config.depth = 8;
+  for (const int layer : {0, 7}) {  // one that stays in memory, one that does not
+    const ModelFile model = write(config, Precision::kBf16);
+    std::string bytes = formats::read_text(path_, size_t{1} << 30);
+    const auto name = fmt::format("blocks.{}.moe.experts.2.down_proj.packed", layer);
+    bytes[model.file().entry(name).offset + 100] ^= 1;
+    formats::write_text(path_, bytes);
+    ExecutorOptions options{.precision = Precision::kBf16};
+    options.memory = bytes.size() + (uint64_t{768} << 20) - 65536;
+    try {
+      DitExecutor streamed(ModelFile::open(path_), options, pool_);
+      predict(streamed, config);
+      ADD_FAILURE() << name;
+    } catch (const base::Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(name));
+    }
+  }
+}
+
 TEST_F(PackedFileTest, CorruptFilesAreRefused) {
   write(small_config(), Precision::kInt8);
   const std::string whole = formats::read_text(path_, size_t{1} << 30);
