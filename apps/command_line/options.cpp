@@ -105,19 +105,7 @@ void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective)
       ->group(kGroup);
 }
 
-std::optional<kernels::Precision> PrecisionOption::or_else(
-    std::optional<kernels::Precision> repeated) const {
-  if (word) return kernels::precision_from(*word, "--dtype");
-  return repeated;
-}
-
-void add_precision(CLI::App& app, PrecisionOption& option) {
-  app.add_option("--dtype",
-                 option.word,
-                 "Type to compute in (default: the file's where this CPU has it,\n"
-                 "else f32)")
-      ->option_text("f32|bf16|int8");
-}
+namespace {
 
 uint64_t memory_from(const std::string& text) {
   uint64_t value = 0;
@@ -133,6 +121,36 @@ uint64_t memory_from(const std::string& text) {
     base::bad_input("--memory: expected a size like 12G or 800M, found {}", base::quoted(text));
   }
   return value << shift;
+}
+
+}  // namespace
+
+std::optional<kernels::Precision> ComputeOptions::precision() const {
+  if (!dtype) return std::nullopt;
+  return kernels::precision_from(*dtype, "--dtype");
+}
+
+pipeline::SessionOptions ComputeOptions::session(std::optional<kernels::Precision> repeated) const {
+  pipeline::SessionOptions session;
+  session.precision = dtype ? precision() : repeated;
+  if (memory) session.memory = memory_from(*memory);
+  return session;
+}
+
+void add_precision(CLI::App& app, ComputeOptions& options) {
+  app.add_option("--dtype",
+                 options.dtype,
+                 "Type to compute in (default: the file's where this CPU has it,\n"
+                 "else f32)")
+      ->option_text("f32|bf16|int8");
+}
+
+void add_memory(CLI::App& app, ComputeOptions& options) {
+  app.add_option("--memory",
+                 options.memory,
+                 "What may be taken, as 12G: experts of a packed model that do not fit\n"
+                 "are read from disk as they are needed (default: what is free)")
+      ->option_text("SIZE");
 }
 
 void add_probe_files(CLI::App& app, ProbeFiles& files, const char* input, const char* output) {

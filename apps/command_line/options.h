@@ -10,6 +10,7 @@
 #include "ditmoe/kernels/precision.h"
 #include "ditmoe/networks/model_file.h"
 #include "ditmoe/pipeline/generate.h"
+#include "ditmoe/pipeline/model_session.h"
 
 namespace ditmoe::apps {
 
@@ -40,18 +41,21 @@ struct OverrideOptions {
 
 void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective = true);
 
-// In which type to compute.
-struct PrecisionOption {
-  std::optional<std::string> word;
+// How a network computes.
+struct ComputeOptions {
+  std::optional<std::string> dtype;
+  std::optional<std::string> memory;
 
-  // What is given, else `repeated`. Throws bad_input for an unknown word.
-  std::optional<kernels::Precision> or_else(std::optional<kernels::Precision> repeated = {}) const;
+  // What is given. Throws bad_input for an unknown word.
+  std::optional<kernels::Precision> precision() const;
+
+  // Both; `repeated` where no type is given. Sizes are "12G", "800M", "64K" or bytes, in powers of
+  // 1024. Throws bad_input naming the option.
+  pipeline::SessionOptions session(std::optional<kernels::Precision> repeated = {}) const;
 };
 
-void add_precision(CLI::App& app, PrecisionOption& option);
-
-// "12G", "800M", "64K" or bytes, in powers of 1024. Throws bad_input naming --memory.
-uint64_t memory_from(const std::string& text);
+void add_precision(CLI::App& app, ComputeOptions& options);
+void add_memory(CLI::App& app, ComputeOptions& options);
 
 // The files of a probe: arrays in, arrays out.
 struct ProbeFiles {

@@ -18,11 +18,11 @@ void run_roof(const BenchOptions& options) {
   options.common.start_logging();
   base::ThreadPool pool(options.common.threads);
   std::vector<Precision> precisions = {Precision::kF32, Precision::kBf16, Precision::kInt8};
-  if (const auto one = options.precision.or_else()) precisions = {*one};
+  if (const auto one = options.compute.precision()) precisions = {*one};
   base::Json json = machine_json(pool.size());
   const kernels::Matmul matmul(1);
   for (const Precision precision : precisions) {
-    if (!options.precision.word && matmul.computed(precision) != precision) continue;
+    if (!options.compute.dtype && matmul.computed(precision) != precision) continue;
     kernels::Roof roof(precision, pool);
     const ForeignLoad load;
     const int64_t repetitions = options.repetitions > 0 ? options.repetitions : kRoofRepetitions;
@@ -49,7 +49,7 @@ void add_bench_options(CLI::App& app, BenchOptions& options) {
          "--repetitions", options.repetitions, "How often to measure (default: for some seconds)")
       ->option_text("N")
       ->check(whole_number(1, 1'000'000));
-  add_precision(app, options.precision);
+  add_precision(app, options.compute);
   add_threads(app, options.common);
   add_json(app, options.common);
   add_logging(app, options.common);

@@ -7,7 +7,7 @@ namespace ditmoe::apps {
 // Options that all measurements have.
 struct BenchOptions {
   int64_t repetitions = 0;  // 0: for some seconds, at least seven times
-  PrecisionOption precision;
+  ComputeOptions compute;
   CommonOptions common;
 };
 

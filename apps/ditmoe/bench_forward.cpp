@@ -1,11 +1,14 @@
+#include <filesystem>
 #include <memory>
 
+#include "ditmoe/base/error.h"
 #include "ditmoe/base/philox.h"
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/kernels/roof.h"
 #include "ditmoe/networks/dit_executor.h"
 #include "ditmoe/networks/profile.h"
 #include "ditmoe/networks/weight_source.h"
+#include "ditmoe/pipeline/model_session.h"
 
 #include "apps/ditmoe/bench.h"
 #include "apps/ditmoe/measurement.h"
@@ -14,9 +17,10 @@ namespace ditmoe::apps {
 namespace {
 
 struct Options {
-  std::string preset;
+  std::string network;
   int64_t batch = 8;
   bool profile = false;
+  OverrideOptions overrides;
   BenchOptions bench;
 };
 
@@ -74,16 +78,63 @@ void print_profile(const base::Json& profile, double median_ms) {
   }
 }
 
+// Time of the feed-forwards without their routing, and with all that threads waited.
+double feed_forward_ms(const base::Json& profile, double median_ms) {
+  double share = profile.at("idle");
+  for (const auto op : {networks::Op::kGather,
+                        networks::Op::kGateUp,
+                        networks::Op::kDown,
+                        networks::Op::kCombine}) {
+    share += profile.at(std::string(name_of(op))).get<double>();
+  }
+  return share * median_ms;
+}
+
+// The network to time: a preset's with random weights, or a model file's.
+class Network {
+ public:
+  Network(const Options& options, base::ThreadPool& pool) {
+    const ComputeOptions& compute = options.bench.compute;
+    if (!networks::is_preset(options.network)) {
+      if (!std::filesystem::exists(options.network)) networks::preset(options.network);  // throws
+      session_ = std::make_unique<pipeline::ModelSession>(
+          options.network, options.overrides.over(), compute.session(), pool);
+      config_ = session_->model().config();
+      return;
+    }
+    if (compute.memory) {
+      base::bad_input(
+          "--memory: experts stream from a model file (convert --random makes one), "
+          "found the preset {}",
+          options.network);
+    }
+    config_ = networks::preset(options.network);
+    random_ = std::make_unique<networks::DitExecutor>(
+        networks::RandomWeights(config_, 0),
+        networks::ExecutorOptions{.precision =
+                                      compute.precision().value_or(kernels::Precision::kF32)},
+        pool);
+  }
+
+  const networks::DitConfig& config() const { return config_; }
+
+  networks::DitExecutor& executor() { return random_ ? *random_ : session_->executor(); }
+
+ private:
+  networks::DitConfig config_;
+  std::unique_ptr<pipeline::ModelSession> session_;
+  std::unique_ptr<networks::DitExecutor> random_;
+};
+
 void run(const Options& options) {
   const CommonOptions& common = options.bench.common;
   common.start_logging();
-  const networks::DitConfig config = networks::preset(options.preset);
-  const auto precision = options.bench.precision.or_else().value_or(kernels::Precision::kF32);
   base::ThreadPool pool(common.threads);
+  Network network(options, pool);
+  networks::DitExecutor& executor = network.executor();
+  const kernels::Precision precision = executor.computed();
   kernels::Roof roof(precision, pool);
-  networks::DitExecutor executor(
-      networks::RandomWeights(config, 0), {.precision = precision}, pool);
-  Batch batch(config, options.batch);
+  Batch batch(network.config(), options.batch);
   for (int i = 0; i < 2; ++i) batch.predict(executor);
 
   const ForeignLoad load;
@@ -105,10 +156,10 @@ void run(const Options& options) {
     executor.profile().enable(false);
   }
   const double operations =
-      2.0 * static_cast<double>(options.batch * networks::forward_macs(config));
+      2.0 * static_cast<double>(options.batch * networks::forward_macs(network.config()));
   const double rate = operations / timings.median() * 1e-9;
   base::Json json = machine_json(pool.size());
-  json["preset"] = options.preset;
+  json["network"] = options.network;
   json["dtype"] = kernels::to_word(precision);
   json["batch"] = options.batch;
   json.update(timings.json());
@@ -118,7 +169,7 @@ void run(const Options& options) {
   json["fraction_of_roof"] = rate / roof.best();
   json["foreign_load"] = load.cpus();
   fmt::print("{} {} batch {}: {:.2f} ms an image, {:.0f} GFLOP/s, {:.1f} % of the roof of {:.0f}\n",
-             options.preset,
+             options.network,
              kernels::to_word(precision),
              options.batch,
              json["ms_per_image"].get<double>(),
@@ -127,6 +178,7 @@ void run(const Options& options) {
              roof.best());
   if (options.profile) {
     json["profile"] = profile_json(executor.profile(), cycles, pool.size());
+    json["feed_forward_ms"] = feed_forward_ms(json["profile"], 1e3 * timings.median());
     print_profile(json["profile"], json["ms_per_image"].get<double>());
   }
   if (common.json) print_json(json);
@@ -136,16 +188,21 @@ void run(const Options& options) {
 
 void add_bench_forward(CLI::App& bench, Commands& commands) {
   CLI::App* forward =
-      bench.add_subcommand("forward", "One forward of a network with random weights");
+      bench.add_subcommand("forward", "One forward of a preset with random weights, or of a model");
   const auto options = std::make_shared<Options>();
-  forward->add_option("PRESET", options->preset, "A configuration of the paper: S/2-8E2A")
+  forward
+      ->add_option("NETWORK",
+                   options->network,
+                   "A configuration of the paper, as S/2-8E2A, or a safetensors file")
       ->option_text("(required)")
       ->required();
   forward->add_option("--batch", options->batch, "Images at a time (default: 8)")
       ->option_text("N")
       ->check(whole_number(1, 4096));
   forward->add_flag("--profile", options->profile, "Tell where the time goes");
+  add_memory(*forward, options->bench.compute);
   add_bench_options(*forward, options->bench);
+  add_overrides(*forward, options->overrides);
   forward->footer(
       "Every repetition measures the roof as well; the rate is told as a fraction of the best.\n"
       "Example:\n"

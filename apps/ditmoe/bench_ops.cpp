@@ -40,7 +40,7 @@ class Ops {
   Ops(const Options& options, base::ThreadPool& pool)
       : config_(networks::preset(options.preset)),
         rows_(options.rows),
-        precision_(options.bench.precision.or_else().value_or(Precision::kF32)),
+        precision_(options.bench.compute.precision().value_or(Precision::kF32)),
         repetitions_(options.bench.repetitions > 0 ? options.bench.repetitions : kRepetitions),
         pool_(pool),
         products_(pool.size(), precision_, base::chosen_isa()) {}
@@ -140,7 +140,7 @@ void run(const Options& options) {
   const CommonOptions& common = options.bench.common;
   common.start_logging();
   base::ThreadPool pool(common.threads);
-  const Precision precision = options.bench.precision.or_else().value_or(Precision::kF32);
+  const Precision precision = options.bench.compute.precision().value_or(Precision::kF32);
   kernels::Roof roof(precision, pool);
   const ForeignLoad load;
   for (int i = 0; i < 5; ++i) roof.measure();

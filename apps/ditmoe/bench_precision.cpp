@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -5,7 +6,7 @@
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/progress.h"
 #include "ditmoe/base/thread_pool.h"
-#include "ditmoe/metrics/classification.h"
+#include "ditmoe/kernels/matmul.h"
 #include "ditmoe/networks/classifier.h"
 #include "ditmoe/pipeline/judge.h"
 #include "ditmoe/pipeline/labels.h"
@@ -28,7 +29,7 @@ struct Options {
   uint64_t seed = 0;
   SamplingOptions sampling;
   OverrideOptions overrides;
-  PrecisionOption precision;
+  ComputeOptions compute;
   CommonOptions common;
 };
 
@@ -46,20 +47,27 @@ base::Tensor draw(pipeline::ModelSession& session, const Options& options, int64
   });
 }
 
-// How many of the images are recognised as the class they were drawn for.
-int64_t recognised(pipeline::ModelSession& session,
-                   const networks::Classifier& classifier,
-                   const Options& options) {
+// Of images drawn for all classes in turn, which are recognised as theirs.
+std::vector<bool> recognised(pipeline::ModelSession& session,
+                             const networks::Classifier& classifier,
+                             const Options& options) {
   const base::Tensor pixels = pipeline::to_uint8_NHWC(draw(session, options, options.count));
   const std::vector<int32_t> labels =
       pipeline::cycle_labels(session.parse_labels("all"), options.count);
-  const int64_t classes = classifier.config().num_classes;
-  std::vector<float> logits(labels.size() * static_cast<size_t>(classes));
+  const auto classes = static_cast<size_t>(classifier.config().num_classes);
+  std::vector<float> logits(labels.size() * classes);
   classifier.forward(pixels.as<uint8_t>(), logits, {});
-  const metrics::Classification result = metrics::classify(logits, labels, classes);
-  int64_t correct = 0;
-  for (int64_t label = 0; label < classes; ++label) correct += result.correct(label);
+  std::vector<bool> correct;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const float* row = logits.data() + i * classes;
+    correct.push_back(std::max_element(row, row + classes) - row == labels[i]);
+  }
   return correct;
+}
+
+double share(const std::vector<bool>& correct) {
+  return static_cast<double>(std::ranges::count(correct, true)) /
+         static_cast<double>(correct.size());
 }
 
 base::Json report_json(const pipeline::PrecisionReport& report) {
@@ -80,50 +88,85 @@ void print_report(const pipeline::PrecisionReport& report) {
   fmt::print("{:>10}{:>14.2e}{:>15.2f}%\n", "all", report.nmse, 100 * report.same_routing);
 }
 
-void run(const Options& options) {
-  options.common.start_logging();
-  base::ThreadPool pool(options.common.threads);
-  pipeline::ModelSession exact(
-      options.model, options.overrides.over(), {kernels::Precision::kF32, {}}, pool);
-  pipeline::ModelSession rounded(
-      options.model, options.overrides.over(), {options.precision.or_else(), {}}, pool);
-  std::optional<networks::Classifier> classifier;
-  if (!options.classifier.empty()) {
-    classifier.emplace(networks::Classifier::open(options.classifier, pool));
-    pipeline::check_classifier(*classifier, options.classifier, exact.model());
+// What is compared: the type asked for, else all that this CPU has.
+std::vector<kernels::Precision> compared(const Options& options) {
+  if (const auto one = options.compute.precision()) return {*one};
+  const kernels::Matmul matmul(1);
+  std::vector<kernels::Precision> precisions;
+  for (const auto precision : {kernels::Precision::kBf16, kernels::Precision::kInt8}) {
+    if (matmul.computed(precision) == precision) precisions.push_back(precision);
   }
+  if (precisions.empty()) base::bad_input("this CPU has neither bf16 nor int8: give --dtype");
+  return precisions;
+}
+
+// Compares one type with f32, whose drawn images are `images` and recognised ones `exact_correct`.
+base::Json compare(pipeline::ModelSession& exact,
+                   pipeline::ModelSession& rounded,
+                   const base::Tensor& images,
+                   const networks::Classifier* classifier,
+                   const std::vector<bool>& exact_correct,
+                   const Options& options) {
   const std::vector<int32_t> labels =
       pipeline::cycle_labels(exact.parse_labels("all"), options.images);
   const pipeline::PrecisionReport report =
       pipeline::compare_precisions(exact.executor(),
                                    rounded.executor(),
                                    exact.model().config().objective,
-                                   draw(exact, options, options.images),
+                                   images,
                                    labels,
                                    options.levels,
                                    options.seed);
-  base::Json json = machine_json(pool.size());
-  json["model"] = options.model;
-  json["dtype"] = kernels::to_word(rounded.precision());
-  json.update(report_json(report));
+  const std::string_view dtype = kernels::to_word(rounded.precision());
   fmt::print("{}: {} against f32, {} images at each of {} noise levels\n",
              options.model,
-             kernels::to_word(rounded.precision()),
+             dtype,
              options.images,
              options.levels);
   print_report(report);
+  base::Json json = report_json(report);
+  json["dtype"] = dtype;
+  if (classifier == nullptr) return json;
+  const std::vector<bool> correct = recognised(rounded, *classifier, options);
+  int64_t changed = 0;
+  for (size_t i = 0; i < correct.size(); ++i) changed += correct[i] != exact_correct[i] ? 1 : 0;
+  json["recognised"] = share(correct);
+  json["changed"] = changed;
+  fmt::print(
+      "recognised of {} with the same seeds: {:.2f}% in f32, {:.2f}% in {}; {} judged otherwise\n",
+      options.count,
+      100 * share(exact_correct),
+      100 * share(correct),
+      dtype,
+      changed);
+  return json;
+}
+
+void run(const Options& options) {
+  options.common.start_logging();
+  const std::vector<kernels::Precision> precisions = compared(options);
+  base::ThreadPool pool(options.common.threads);
+  pipeline::ModelSession exact(
+      options.model, options.overrides.over(), {kernels::Precision::kF32, {}}, pool);
+  std::optional<networks::Classifier> classifier;
+  if (!options.classifier.empty()) {
+    classifier.emplace(networks::Classifier::open(options.classifier, pool));
+    pipeline::check_classifier(*classifier, options.classifier, exact.model());
+  }
+  const base::Tensor images = draw(exact, options, options.images);
+  std::vector<bool> exact_correct;
+  base::Json json = machine_json(pool.size());
+  json["model"] = options.model;
   if (classifier) {
-    const double count = static_cast<double>(options.count);
-    const double share_exact = static_cast<double>(recognised(exact, *classifier, options)) / count;
-    const double share = static_cast<double>(recognised(rounded, *classifier, options)) / count;
+    exact_correct = recognised(exact, *classifier, options);
     json["count"] = options.count;
-    json["recognised_f32"] = share_exact;
-    json["recognised"] = share;
-    fmt::print("recognised of {} with the same seeds: {:.2f}% in f32, {:.2f}% in {}\n",
-               options.count,
-               100 * share_exact,
-               100 * share,
-               kernels::to_word(rounded.precision()));
+    json["recognised_f32"] = share(exact_correct);
+  }
+  json["compared"] = base::Json::array();
+  for (const kernels::Precision precision : precisions) {
+    pipeline::ModelSession rounded(options.model, options.overrides.over(), {precision, {}}, pool);
+    json["compared"].push_back(compare(
+        exact, rounded, images, classifier ? &*classifier : nullptr, exact_correct, options));
   }
   if (options.common.json) print_json(json);
 }
@@ -157,7 +200,10 @@ void add_bench_precision(CLI::App& bench, Commands& commands) {
       "precision", "What rounding to bf16 or int8 changes in a model, against f32");
   const auto options = std::make_shared<Options>();
   add_options(*precision, *options);
-  add_precision(*precision, options->precision);
+  precision
+      ->add_option(
+          "--dtype", options->compute.dtype, "Type to compare (default: all that this CPU has)")
+      ->option_text("bf16|int8");
   add_sampling(*precision, options->sampling);
   add_threads(*precision, options->common);
   add_json(*precision, options->common);
@@ -165,7 +211,7 @@ void add_bench_precision(CLI::App& bench, Commands& commands) {
   add_overrides(*precision, options->overrides);
   precision->footer(
       "Example:\n"
-      "  ditmoe bench precision models/fashion-moe.safetensors --dtype int8 \\\n"
+      "  ditmoe bench precision models/fashion-moe.safetensors \\\n"
       "    --classifier models/fashion-classifier.safetensors --count 5000");
   commands.push_back({precision, [options] { run(*options); }});
 }

@@ -1,6 +1,11 @@
+#include <algorithm>
+#include <filesystem>
 #include <memory>
+#include <span>
 
+#include "ditmoe/base/arena.h"
 #include "ditmoe/base/thread_pool.h"
+#include "ditmoe/formats/direct_file.h"
 #include "ditmoe/pipeline/labels.h"
 #include "ditmoe/pipeline/model_session.h"
 #include "ditmoe/pipeline/settings.h"
@@ -15,7 +20,6 @@ struct Options {
   std::string model;
   int64_t count = 32;
   int64_t batch = 0;
-  std::string memory;
   SamplingOptions sampling;
   OverrideOptions overrides;
   BenchOptions bench;
@@ -23,14 +27,50 @@ struct Options {
 
 constexpr int64_t kRepetitions = 3;
 
+// Reads pieces all over a file past the page cache, as experts are streamed; bytes a second.
+double disk_rate(const std::string& path) {
+  constexpr uint64_t kPage = 4096;
+  constexpr uint64_t kLargestPiece = uint64_t{256} << 20;
+  constexpr uint64_t kReads = 16;
+  const auto file = formats::DirectFile::open(path);
+  const uint64_t size = std::filesystem::file_size(path);
+  const uint64_t piece = std::min(kLargestPiece, size / kPage * kPage);
+  const uint64_t reads = std::min(kReads, size / piece);
+  base::Arena arena;
+  const std::span<std::byte> buffer(arena.take(piece), piece);
+  Timings timings;
+  for (uint64_t i = 0; i < reads; ++i) {
+    const uint64_t offset = i * (size / piece) / reads * piece;
+    timings.measure([&] { file.read(offset, buffer); });
+  }
+  return static_cast<double>(piece * reads) / timings.total();
+}
+
+// What a step took of what the disk needs for the experts it reads.
+void report_streaming(const Options& options,
+                      uint64_t streamed,
+                      double step_seconds,
+                      base::Json& json) {
+  const double rate = disk_rate(options.model);
+  const double disk_seconds = static_cast<double>(streamed) / rate;
+  json["streamed_bytes_per_step"] = streamed;
+  json["disk_bytes_per_second"] = rate;
+  json["step_over_disk"] = step_seconds / disk_seconds;
+  fmt::print(
+      "  {:.1f} GB of experts read in each step; the disk alone, at {:.2f} GB/s, needs "
+      "{:.1f} s: {:.2f} times that\n",
+      static_cast<double>(streamed) * 1e-9,
+      rate * 1e-9,
+      disk_seconds,
+      step_seconds / disk_seconds);
+}
+
 void run(const Options& options) {
   const CommonOptions& common = options.bench.common;
   common.start_logging();
-  std::optional<uint64_t> memory;
-  if (!options.memory.empty()) memory = memory_from(options.memory);
   base::ThreadPool pool(common.threads);
   pipeline::ModelSession session(
-      options.model, options.overrides.over(), {options.bench.precision.or_else(), memory}, pool);
+      options.model, options.overrides.over(), options.bench.compute.session(), pool);
   pipeline::GenerateRequest request = pipeline::default_request(session.model());
   options.sampling.apply(session.model(), request);
   request.labels = pipeline::cycle_labels(session.parse_labels("all"), options.count);
@@ -44,6 +84,7 @@ void run(const Options& options) {
   for (int64_t i = 0; i < repetitions; ++i) {
     timings.measure([&] { session.generate(request); });
   }
+  const auto steps = static_cast<double>(request.steps);
   const double images_per_second = static_cast<double>(options.count) / timings.median();
   base::Json json = machine_json(pool.size());
   json["model"] = options.model;
@@ -54,7 +95,7 @@ void run(const Options& options) {
   json["count"] = options.count;
   json.update(timings.json());
   json["images_per_second"] = images_per_second;
-  json["ms_per_step"] = 1e3 * timings.median() / static_cast<double>(request.steps);
+  json["ms_per_step"] = 1e3 * timings.median() / steps;
   json["loading_ms"] = 1e3 * loading.median();
   json["foreign_load"] = load.cpus();
   fmt::print(
@@ -67,6 +108,8 @@ void run(const Options& options) {
       images_per_second,
       json["ms_per_step"].get<double>(),
       loading.median());
+  const uint64_t streamed = session.executor().streamed_bytes();
+  if (streamed > 0) report_streaming(options, streamed, timings.median() / steps, json);
   if (common.json) print_json(json);
 }
 
@@ -84,8 +127,7 @@ void add_bench_sample(CLI::App& bench, Commands& commands) {
   sample->add_option("--batch", options->batch, "Images at a time (default: up to 32)")
       ->option_text("N")
       ->check(whole_number(1, 4096));
-  sample->add_option("--memory", options->memory, "As sample has it (default: what is free)")
-      ->option_text("SIZE");
+  add_memory(*sample, options->bench.compute);
   add_sampling(*sample, options->sampling);
   add_bench_options(*sample, options->bench);
   add_overrides(*sample, options->overrides);

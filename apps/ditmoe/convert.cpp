@@ -18,7 +18,7 @@ struct Options {
   std::string preset;
   uint64_t seed = 0;
   OverrideOptions overrides;
-  PrecisionOption precision;
+  ComputeOptions compute;
   CommonOptions common;
 };
 
@@ -60,7 +60,7 @@ void run(const Options& options) {
   }
   formats::expect_writable(options.files.back());
   const kernels::Precision precision =
-      options.precision.or_else().value_or(kernels::Precision::kBf16);
+      options.compute.precision().value_or(kernels::Precision::kBf16);
   base::ThreadPool pool(options.common.threads);
   if (options.random) {
     convert_random(options, precision, pool);
@@ -79,7 +79,7 @@ void add_convert(CLI::App& app, Commands& commands) {
   convert->add_option("FILES", options->files, "The file to read and the file to write")
       ->option_text("IN OUT (required)")
       ->required();
-  convert->add_option("--dtype", options->precision.word, "Type of the weights (default: bf16)")
+  convert->add_option("--dtype", options->compute.dtype, "Type of the weights (default: bf16)")
       ->option_text("f32|bf16|int8");
   convert->add_flag(
       "--random", options->random, "Random weights, for measurements: ditmoe convert --random OUT");

@@ -31,7 +31,7 @@ struct Options {
   int64_t batch = 0;
   SamplingOptions sampling;
   OverrideOptions overrides;
-  PrecisionOption precision;
+  ComputeOptions compute;
   CommonOptions common;
 };
 
@@ -193,7 +193,7 @@ void run(const Options& options) {
   options.common.start_logging();
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(
-      options.model, options.overrides.over(), {options.precision.or_else(), {}}, pool);
+      options.model, options.overrides.over(), options.compute.session(), pool);
   networks::Classifier classifier = networks::Classifier::open(options.classifier, pool);
   check_fit(options, session.model(), classifier);
   pipeline::GenerateRequest request = resolve(options, session.model());
@@ -256,7 +256,8 @@ void add_evaluate(CLI::App& app, Commands& commands) {
   const auto options = std::make_shared<Options>();
   add_options(*evaluate, *options);
   add_sampling(*evaluate, options->sampling);
-  add_precision(*evaluate, options->precision);
+  add_precision(*evaluate, options->compute);
+  add_memory(*evaluate, options->compute);
   add_threads(*evaluate, options->common);
   add_json(*evaluate, options->common);
   add_logging(*evaluate, options->common);

@@ -21,7 +21,7 @@ struct Options {
   ProbeFiles files;
   SamplingOptions sampling;
   OverrideOptions overrides;
-  PrecisionOption precision;
+  ComputeOptions compute;
   CommonOptions common;
 };
 
@@ -76,7 +76,7 @@ void run_forward(const Options& options) {
   formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(
-      options.files.model, options.overrides.over(), {options.precision.or_else(), {}}, pool);
+      options.files.model, options.overrides.over(), options.compute.session(), pool);
   const networks::DitConfig& config = session.model().config();
   const Arrays arrays = formats::read_npz(options.files.input);
   const base::Tensor x = read_images(arrays, "x", config, options.files.input);
@@ -146,7 +146,7 @@ void run_sample(const Options& options) {
   formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(
-      options.files.model, options.overrides.over(), {options.precision.or_else(), {}}, pool);
+      options.files.model, options.overrides.over(), options.compute.session(), pool);
   pipeline::GenerateRequest request = pipeline::default_request(session.model());
   options.sampling.apply(session.model(), request);
   const auto sampler = diffusion::make_sampler(request.sampler, request.steps);
@@ -165,7 +165,8 @@ void run_sample(const Options& options) {
 }
 
 void add_rest(CLI::App& app, Options& options) {
-  add_precision(app, options.precision);
+  add_precision(app, options.compute);
+  add_memory(app, options.compute);
   add_threads(app, options.common);
   add_logging(app, options.common);
   add_overrides(app, options.overrides, /*with_objective=*/false);

@@ -29,8 +29,7 @@ struct Options {
   int64_t batch = 0;
   SamplingOptions sampling;
   OverrideOptions overrides;
-  PrecisionOption precision;
-  std::string memory;
+  ComputeOptions compute;
   CommonOptions common;
 };
 
@@ -106,12 +105,10 @@ void run(const Options& options) {
   options.common.start_logging();
   pipeline::PictureSettings repeated;
   if (!options.from_png.empty()) repeated = pipeline::read_picture_settings(options.from_png);
-  std::optional<uint64_t> memory;
-  if (!options.memory.empty()) memory = memory_from(options.memory);
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(options.model,
                                  options.overrides.over(repeated.overrides),
-                                 {options.precision.or_else(repeated.precision), memory},
+                                 options.compute.session(repeated.precision),
                                  pool);
   if (!options.from_png.empty() && repeated.model != file_name(options.model)) {
     base::log_warning("{} was drawn by {}, not by {}",
@@ -184,13 +181,8 @@ void add_sample(CLI::App& app, Commands& commands) {
                    "(default: up to 32)")
       ->option_text("N")
       ->check(whole_number(1, 4096));
-  add_precision(*sample, options->precision);
-  sample
-      ->add_option("--memory",
-                   options->memory,
-                   "Memory to use at most; experts of a packed model that do not\n"
-                   "fit are read from disk in each step (default: what is free)")
-      ->option_text("SIZE");
+  add_precision(*sample, options->compute);
+  add_memory(*sample, options->compute);
   add_threads(*sample, options->common);
   add_json(*sample, options->common);
   add_logging(*sample, options->common);

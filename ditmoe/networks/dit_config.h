@@ -124,6 +124,9 @@ std::optional<int64_t> preset_heads(int64_t depth, int64_t width);
 // Names of all presets of the paper, in order of size.
 std::vector<std::string> preset_names();
 
+// Whether name is one that preset takes.
+bool is_preset(std::string_view name);
+
 // Words of the enumerations, and back (bad_input naming what, the words allowed and what was
 // found).
 std::string_view to_word(FeedForward value);

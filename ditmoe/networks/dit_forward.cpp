@@ -117,14 +117,15 @@ void DitForward::qkv_phase(int64_t layer) {
     for (int64_t i = 0; i < tile.rows; ++i) {
       const int64_t row = tile.first + i;
       if (layer > 0) add_feed_forward(layer - 1, row);
+      lap.end(Op::kCombine);
       products_.rows().layer_norm_modulate(buffers_.x_RD + row * width(),
                                            modulation(layer, row, kShiftMsa),
                                            modulation(layer, row, kScaleMsa),
                                            width(),
                                            own.row_D);
       own.rows.store(products_.rows(), own.row_D, i);
+      lap.end(Op::kNorm);
     }
-    lap.end(Op::kNorm);
     multiply_qkv(block, tile, thread);
     lap.end(Op::kQkv);
   });
@@ -350,11 +351,12 @@ void DitForward::final_phase(std::span<float> out) {
     for (int64_t i = 0; i < tile.rows; ++i) {
       const int64_t row = tile.first + i;
       add_feed_forward(config_.depth - 1, row);
+      lap.end(Op::kCombine);
       const float* shift = conditioning_.last(row / config_.tokens());
       products_.rows().layer_norm_modulate(
           buffers_.x_RD + row * width(), shift, shift + width(), width(), normed + i * width());
+      lap.end(Op::kNorm);
     }
-    lap.end(Op::kNorm);
     float* output = buffers_.output_RO + tile.first * shape.patch_size();
     products_.linear_f32(normed, tile.rows, weights_.final_linear, output, thread);
     lap.end(Op::kPatches);

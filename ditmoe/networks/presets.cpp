@@ -62,9 +62,7 @@ bool read_suffix(std::string_view suffix, DitConfig& config) {
   return *top_k <= *experts;
 }
 
-}  // namespace
-
-DitConfig preset(std::string_view name) {
+std::optional<DitConfig> find_preset(std::string_view name) {
   for (const Size& size : kSizes) {
     std::string_view rest = name;
     if (!rest.starts_with(size.name)) continue;
@@ -78,8 +76,19 @@ DitConfig preset(std::string_view name) {
     config.heads = size.heads;
     config.patch_size = *patch;
     if (!read_suffix(rest, config)) break;
-    config.validate(fmt::format("preset '{}'", name));
     return config;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool is_preset(std::string_view name) { return find_preset(name).has_value(); }
+
+DitConfig preset(std::string_view name) {
+  if (const std::optional<DitConfig> config = find_preset(name)) {
+    config->validate(fmt::format("preset '{}'", name));
+    return *config;
   }
   base::bad_input(
       "preset {}: expected <S|B|L|XL|G>/<2|4|8>[-<experts>E<top-k>A|-swiglu], for example {}",

@@ -11,7 +11,7 @@ namespace ditmoe::networks {
 // Parts of a forward that --profile tells apart.
 enum class Op {
   kCondition,
-  kNorm,  // residual, LayerNorm, modulate, round
+  kNorm,  // residual of attention, LayerNorm, modulate, round
   kQkv,
   kAttention,
   kProj,
@@ -19,6 +19,7 @@ enum class Op {
   kGather,
   kGateUp,  // with SwiGLU; or the first half of an MLP
   kDown,
+  kCombine,  // weighted sum of the experts, residual
   kPatches,  // in and out
   kCount
 };

@@ -118,9 +118,12 @@ TEST_F(ConvertTest, BenchesOfAModelEndInJson) {
                                  "--quiet"});
   ASSERT_EQ(precision.exit_code, 0) << precision.err;
   const base::Json json = base::parse_json(last_line(precision.out), "bench");
-  EXPECT_GT(json.at("nmse"), 0);
-  EXPECT_LT(json.at("nmse"), 0.01);
-  EXPECT_EQ(json.at("levels").size(), 2U);
+  ASSERT_EQ(json.at("compared").size(), 1U);
+  const base::Json& compared = json.at("compared").front();
+  EXPECT_EQ(compared.at("dtype"), "int8");
+  EXPECT_GT(compared.at("nmse"), 0);
+  EXPECT_LT(compared.at("nmse"), 0.01);
+  EXPECT_EQ(compared.at("levels").size(), 2U);
 }
 
 }  // namespace
