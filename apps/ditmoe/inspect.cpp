@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/base/memory.h"
 #include "ditmoe/formats/safetensors.h"
 #include "ditmoe/networks/dit_config.h"
 #include "ditmoe/networks/model_file.h"
@@ -24,14 +25,6 @@ struct Options {
 
 // Bytes per weight of the element types a network can be stored in.
 constexpr std::pair<const char*, int64_t> kWeightTypes[] = {{"f32", 4}, {"bf16", 2}, {"int8", 1}};
-
-std::string human_bytes(int64_t bytes) {
-  const auto value = static_cast<double>(bytes);
-  if (bytes >= int64_t{10} << 30) return fmt::format("{:.1f} GiB", value / (1 << 30));
-  if (bytes >= int64_t{1} << 30) return fmt::format("{:.2f} GiB", value / (1 << 30));
-  if (bytes >= int64_t{1} << 20) return fmt::format("{:.1f} MiB", value / (1 << 20));
-  return fmt::format("{:.1f} KiB", value / (1 << 10));
-}
 
 std::string describe_experts(const DitConfig& config) {
   if (config.feed_forward == FeedForward::kGelu) {
@@ -91,7 +84,7 @@ void print_costs(const DitConfig& config) {
   std::string weights;
   for (const auto& [name, bytes] : kWeightTypes) {
     if (!weights.empty()) weights += ", ";
-    weights += fmt::format("{} as {}", human_bytes(total * bytes), name);
+    weights += fmt::format("{} as {}", base::bytes_text(total * bytes), name);
   }
   print_line("weights", weights);
 }
@@ -171,7 +164,7 @@ void inspect_file(const Options& options) {
   }
   fmt::print("{} ({} of weights, mostly {})\n",
              options.file,
-             human_bytes(bytes),
+             base::bytes_text(bytes),
              base::name_of(model.dtype()));
   print_config(model.config());
   print_costs(model.config());
@@ -235,7 +228,7 @@ void inspect_table(const Options& options) {
                with_separators(total),
                with_separators(networks::activated_parameters(config)),
                static_cast<double>(networks::forward_macs(config)) * 1e-9,
-               human_bytes(2 * total));
+               base::bytes_text(2 * total));
   }
   if (options.common.json) print_json(json);
 }

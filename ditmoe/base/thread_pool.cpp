@@ -5,6 +5,7 @@
 #include <exception>
 #include <mutex>
 #include <sched.h>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -47,6 +48,12 @@ struct ThreadPool::State {
   std::mutex error_mutex;
   std::exception_ptr error;
   std::vector<std::thread> workers;
+
+  ~State() {
+    stopping.store(true);
+    announce_generation();
+    for (std::thread& worker : workers) worker.join();
+  }
 
   void take_tasks(int thread) {
     try {
@@ -110,18 +117,16 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
   const int threads = num_threads > 0 ? num_threads : available_cpus();
-  for (int thread = 1; thread < threads; ++thread) {
-    state_->workers.emplace_back([state = state_.get(), thread] { state->work(thread); });
+  try {
+    for (int thread = 1; thread < threads; ++thread) {
+      state_->workers.emplace_back([state = state_.get(), thread] { state->work(thread); });
+    }
+  } catch (const std::system_error& error) {
+    failure("{} threads cannot be started: {}", threads, error.what());
   }
 }
 
-ThreadPool::~ThreadPool() {
-  state_->stopping.store(true);
-  state_->announce_generation();
-  for (std::thread& worker : state_->workers) {
-    worker.join();
-  }
-}
+ThreadPool::~ThreadPool() = default;
 
 int ThreadPool::size() const { return static_cast<int>(state_->workers.size()) + 1; }
 

@@ -69,13 +69,17 @@ bool DirectFile::is_direct() const { return descriptor_->direct; }
 
 void DirectFile::read(uint64_t offset, std::span<std::byte> dst) const {
   std::array<int, kRequests> errors = {};
-  std::array<std::thread, kRequests> threads;
-  for (size_t i = 1; i < kRequests && i * kRequest < dst.size(); ++i) {
-    threads[i] = std::thread([&, i] { errors[i] = descriptor_->read_some(offset, dst, i); });
-  }
-  errors[0] = descriptor_->read_some(offset, dst, 0);
-  for (std::thread& thread : threads) {
-    if (thread.joinable()) thread.join();
+  const auto read_share = [&](size_t i) { errors[i] = descriptor_->read_some(offset, dst, i); };
+  {
+    std::array<std::jthread, kRequests> threads;
+    for (size_t i = 1; i < kRequests && i * kRequest < dst.size(); ++i) {
+      try {
+        threads[i] = std::jthread(read_share, i);
+      } catch (const std::system_error&) {
+        read_share(i);
+      }
+    }
+    read_share(0);
   }
   for (const int error : errors) {
     if (error == 0) continue;
