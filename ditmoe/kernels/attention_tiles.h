@@ -56,8 +56,8 @@ template <typename Ops, typename Term>
   return sums[0];
 }
 
-// LayerNorm of the rows of one head, as layer_norm_affine, to rows of dim elements. A register of
-// rows at a time: one after the other they would wait for their sums across lanes.
+// LayerNorm of the rows of one head, as ref::layer_norm_affine, to rows of dim elements. A register
+// of rows at a time: one after the other they would wait for their sums across lanes.
 template <typename Ops, typename T>
 void normalise(
     const AttentionHead<T>& head, const T* src, const float* weight, const float* bias, T* dst) {

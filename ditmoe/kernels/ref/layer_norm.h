@@ -13,7 +13,9 @@ void layer_norm_modulate(const float* src,
                          int64_t width,
                          float* dst);
 
-// Scalar definition of kernels::layer_norm_affine; the same contract.
+// dst[r, i] = norm(src[r])[i] · weight[i] + bias[i], where norm subtracts the row's mean and
+// divides by sqrt(variance + eps), the variance being the mean square, for rows that lie src_stride
+// and dst_stride elements apart, as the heads inside qkv do.
 void layer_norm_affine(const float* src,
                        int64_t src_stride,
                        const float* weight,
