@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ditmoe/base/error.h"
+#include "ditmoe/base/memory.h"
 #include "ditmoe/kernels/attention.h"
 #include "ditmoe/kernels/tiles.h"
 #include "ditmoe/networks/dit_weights.h"
@@ -29,12 +31,36 @@ Activations take(base::Arena& arena, Precision precision, int64_t rows, int64_t 
   return activations;
 }
 
+// Refuses a batch whose activations exceed what is free.
+void check_room(const DitConfig& config, const ActivationTypes& types, int64_t images) {
+  constexpr uint64_t kAlwaysTried = uint64_t{64} << 20;
+  const auto bytes_of = [](Precision precision, int64_t width) {
+    return Activations{precision, width, nullptr, nullptr}.row_bytes();
+  };
+  const int64_t width = config.width;
+  const int64_t slots = has_routing(config) ? config.top_k : 0;
+  const int64_t row = (2 + slots) * width * int64_t{sizeof(float)} +
+                      bytes_of(types.products, width) + bytes_of(types.wide(), 4 * width);
+  const uint64_t needed = static_cast<uint64_t>(images) * static_cast<uint64_t>(config.tokens()) *
+                          static_cast<uint64_t>(row);
+  if (needed <= kAlwaysTried) return;
+  const uint64_t available = base::free_memory();
+  if (needed <= available) return;
+  base::bad_input(
+      "a batch of {} images needs {} for its activations, {} are free: take a smaller one",
+      images,
+      base::bytes_text(needed),
+      base::bytes_text(available));
+}
+
 }  // namespace
 
 void DitBuffers::reserve(const DitConfig& config, const ActivationTypes& types, int64_t images) {
   if (images <= capacity) return;
   const int64_t rows = images * config.tokens();
   const int64_t width = config.width;
+  check_room(config, types, images);
+  capacity = 0;  // of what follows, should memory run out
   arena_ = std::make_unique<base::Arena>(size_t{16} << 20);
   x_RD = arena_->take_array<float>(rows * width);
   normed_RD = take(*arena_, types.products, rows, width);

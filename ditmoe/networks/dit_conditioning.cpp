@@ -37,6 +37,8 @@ const float* DitConditioning::last(int64_t image) const {
 
 void DitConditioning::grow(int64_t slots) {
   const int64_t width = config_.width;
+  pairs_.clear();
+  capacity_ = 0;  // of what follows, should memory run out
   arena_ = std::make_unique<base::Arena>(size_t{2} << 20);
   table_LS6D_ = arena_->take_array<float>(config_.depth * slots * 6 * width);
   last_S2D_ = arena_->take_array<float>(slots * 2 * width);
@@ -50,7 +52,6 @@ void DitConditioning::grow(int64_t slots) {
   if (inputs_SD_.precision != kernels::Precision::kF32) {
     inputs_SD_.values = arena_->take(static_cast<size_t>(slots * inputs_SD_.row_bytes()));
   }
-  pairs_.clear();
   pairs_.reserve(static_cast<size_t>(slots));
   capacity_ = slots;
 }
@@ -75,7 +76,13 @@ void DitConditioning::prepare(std::span<const float> t_N, std::span<const int32_
     slots_N_[i] = slot_of({std::bit_cast<uint32_t>(t_N[i]), y_N[i]});
   }
   const int64_t missing = static_cast<int64_t>(pairs_.size()) - computed;
-  if (missing > 0) compute(computed, missing);
+  if (missing == 0) return;
+  try {
+    compute(computed, missing);
+  } catch (...) {
+    pairs_.resize(static_cast<size_t>(computed));  // none may be taken for known
+    throw;
+  }
 }
 
 void DitConditioning::compute(int64_t first, int64_t count) {

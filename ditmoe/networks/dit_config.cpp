@@ -105,15 +105,12 @@ void DitConfig::validate(const std::string& source) const {
   check_multiple("width", width, "heads", heads);
   // The position embedding has a sine and a cosine half for each of two axes.
   check_multiple("width", width, "the number", 4);
-  if (feed_forward != FeedForward::kGelu) {
-    if (feed_forward == FeedForward::kMoe) {
-      check_range("experts", experts, 1, 4096);
-      check_range("top_k", top_k, 1, experts);
-    }
-    check_range("top_k", top_k, 1, 4096);
-    check_range("shared_experts", shared_experts, 0, 256);
-    check_range("expert_width", expert_width, 0, int64_t{1} << 20);
-  }
+  const bool is_sparse = feed_forward == FeedForward::kMoe;
+  check_range("experts", experts, is_sparse ? 1 : 0, 4096);
+  check_range(
+      "top_k", top_k, feed_forward == FeedForward::kGelu ? 0 : 1, is_sparse ? experts : 4096);
+  check_range("shared_experts", shared_experts, 0, 256);
+  check_range("expert_width", expert_width, 0, int64_t{1} << 20);
   if (feed_forward == FeedForward::kMoe && moe_placement == MoePlacement::kAlternate && depth < 2) {
     base::bad_input(
         "{}: moe_placement alternate needs depth of 2 or more, found {}", source, depth);

@@ -2,6 +2,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/log.h"
+#include "ditmoe/base/memory.h"
 #include "ditmoe/networks/dit_forward.h"
 #include "ditmoe/networks/memory_plan.h"
 #include "ditmoe/networks/packed_file.h"
@@ -42,11 +43,11 @@ DitExecutor::DitExecutor(const ModelFile& model,
         });
     streamed_bytes_ = stream->streamed_bytes();
     base::log_info(
-        "{}: the experts of {} layers stay in memory, {:.1f} GB of others are read from "
+        "{}: the experts of {} layers stay in memory, {} of others are read from "
         "disk in each step",
         model.path(),
         stream->resident_layers(),
-        static_cast<double>(stream->streamed_bytes()) * 1e-9);
+        base::bytes_text(stream->streamed_bytes()));
   }
   const FileWeights weights(model);
   forward_ = std::make_unique<DitForward>(
@@ -103,6 +104,7 @@ void DitExecutor::predict(std::span<const float> x_NCHW,
                           std::span<const int32_t> y_N,
                           std::span<float> out) {
   check(x_NCHW, t_N, y_N, out);
+  ++forwards_;
   forward_->run(x_NCHW, t_N, y_N, out, nullptr);
 }
 
@@ -112,6 +114,7 @@ void DitExecutor::predict_traced(std::span<const float> x_NCHW,
                                  std::span<float> out,
                                  RoutingTrace& trace) {
   check(x_NCHW, t_N, y_N, out);
+  ++forwards_;
   forward_->run(x_NCHW, t_N, y_N, out, &trace);
 }
 

@@ -64,6 +64,9 @@ class DitExecutor final : public diffusion::Denoiser {
   // What the large products compute in: f32 where the CPU cannot do what was asked for.
   kernels::Precision computed() const;
 
+  // How many forwards were made.
+  int64_t forwards() const { return forwards_; }
+
   // What each forward reads from disk: experts that do not fit into memory.
   uint64_t streamed_bytes() const { return streamed_bytes_; }
 
@@ -79,6 +82,7 @@ class DitExecutor final : public diffusion::Denoiser {
   std::optional<ModelFile> model_;  // keeps mapped what is used in place
   std::unique_ptr<DitForward> forward_;
   uint64_t streamed_bytes_ = 0;
+  int64_t forwards_ = 0;
 };
 
 }  // namespace ditmoe::networks

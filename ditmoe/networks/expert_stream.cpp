@@ -8,7 +8,6 @@
 namespace ditmoe::networks {
 namespace {
 
-constexpr int64_t kLeastSlots = 2;
 constexpr int64_t kMostSlots = 3;
 
 uint64_t largest(const std::vector<ExpertRegion>& layers) {
@@ -20,7 +19,7 @@ uint64_t largest(const std::vector<ExpertRegion>& layers) {
 }  // namespace
 
 uint64_t ExpertStream::least_bytes(const std::vector<ExpertRegion>& layers) {
-  return kLeastSlots * largest(layers);
+  return kLeastLayers * largest(layers);
 }
 
 ExpertStream::ExpertStream(const std::string& path,
@@ -96,10 +95,18 @@ const std::byte* ExpertStream::acquire(int64_t layer) {
   if (layer < resident_) return resident_data_[static_cast<size_t>(layer)];
   std::unique_lock lock(mutex_);
   const int64_t streamed = static_cast<int64_t>(layers_.size()) - resident_;
-  const int64_t index = released_count_;  // regions are used one at a time, in order
-  DITMOE_ASSERT(index % streamed == layer - resident_);
-  changed_.wait(lock, [&] { return error_ || read_count_ > index; });
-  if (error_) std::rethrow_exception(error_);
+  const auto wait_for_next = [&] {
+    changed_.wait(lock, [&] { return error_ || read_count_ > released_count_; });
+    if (error_) std::rethrow_exception(error_);
+  };
+  wait_for_next();
+  // Regions are used one at a time, in order; those of a forward that was given up are passed over.
+  while (released_count_ % streamed != layer - resident_) {
+    ++released_count_;
+    changed_.notify_all();
+    wait_for_next();
+  }
+  const int64_t index = released_count_;
   return slots_[static_cast<size_t>(index % static_cast<int64_t>(slots_.size()))];
 }
 

@@ -33,7 +33,10 @@ class ExpertStream {
   // Looks at a region when it has been read for the first time; throws where it is damaged.
   using Check = std::function<void(const ExpertRegion& region, std::span<const std::byte> bytes)>;
 
-  // Bytes that the stream needs at least: two slots.
+  // Layers whose experts are in memory at any time: one in use and one being read.
+  static constexpr uint64_t kLeastLayers = 2;
+
+  // Bytes that the stream needs at least.
   static uint64_t least_bytes(const std::vector<ExpertRegion>& layers);
 
   // Reads the layers that stay, and starts reading ahead. budget_bytes is at least least_bytes.

@@ -26,11 +26,11 @@ std::string layout_text(Precision precision) {
 }
 
 size_t packed_bytes(const MatrixGroup& group) {
-  size_t bytes = 0;
-  for (int64_t i = 0; i < group.count(); ++i) {
-    bytes += kernels::blocked_bytes(group.matrix_outputs(i), group.inputs, group.precision);
-  }
-  return bytes;
+  const auto bytes_of_matrix = [&](int64_t i) {
+    return kernels::blocked_bytes(group.matrix_outputs(i), group.inputs, group.precision);
+  };
+  const int64_t last = group.count() - 1;  // all before it have as many rows as the first
+  return static_cast<size_t>(last) * bytes_of_matrix(0) + bytes_of_matrix(last);
 }
 
 int64_t outputs_of(const MatrixGroup& group) {
@@ -57,6 +57,26 @@ std::vector<MatrixGroup> all_groups(const DitConfig& config, Precision precision
   }
   groups.push_back(final_modulation_group(config, precision));
   return groups;
+}
+
+// Where a matrix ends that has to begin at `expected`. Experts stream as one piece of a layer, of
+// whole pages, in which each is found at its distance from the first.
+uint64_t expect_next(const formats::SafetensorsFile& file,
+                     const SafetensorsEntry& entry,
+                     uint64_t expected) {
+  constexpr uint64_t kPage = 4096;
+  if (entry.offset != expected || entry.offset % kPage != 0 || entry.bytes % kPage != 0) {
+    base::bad_input(
+        "{}: tensor '{}': expected a layer's experts side by side in multiples of {} bytes, this "
+        "one at byte {}, found {} bytes at byte {}",
+        file.path(),
+        entry.name,
+        kPage,
+        expected,
+        entry.bytes,
+        entry.offset);
+  }
+  return entry.offset + entry.bytes;
 }
 
 const base::Shape& plain_shape(const std::map<std::string, base::Shape>& shapes,
@@ -160,18 +180,14 @@ std::vector<ExpertRegion> expert_regions(const formats::SafetensorsFile& file,
   for (int64_t layer = 0; layer < config.depth; ++layer) {
     if (!config.is_moe(layer)) continue;
     const auto first = expert_groups(config, layer, 0, precision).front();
-    const auto last = expert_groups(config, layer, config.experts - 1, precision).back();
-    const SafetensorsEntry& begin = file.entry(first.name + ".packed");
-    const SafetensorsEntry& end = file.entry(last.name + ".packed");
-    if (end.offset < begin.offset || begin.offset % 4096 != 0) {
-      base::bad_input(
-          "{}: tensor '{}': expected a layer's experts side by side at multiples of "
-          "4096 bytes, found byte {}",
-          file.path(),
-          begin.name,
-          begin.offset);
+    const uint64_t begin = file.entry(first.name + ".packed").offset;
+    uint64_t next = begin;
+    for (int64_t expert = 0; expert < config.experts; ++expert) {
+      for (const MatrixGroup& group : expert_groups(config, layer, expert, precision)) {
+        next = expect_next(file, file.entry(group.name + ".packed"), next);
+      }
     }
-    regions.push_back({begin.offset, end.offset + end.bytes - begin.offset});
+    regions.push_back({begin, next - begin});
   }
   return regions;
 }
@@ -217,6 +233,9 @@ std::vector<kernels::PackedMatrix> PackedSource::matrices(const MatrixGroup& gro
     data += kernels::blocked_bytes(outputs, group.inputs, group.precision);
     if (bias != nullptr) bias += outputs;
     if (quantized) columns = {columns.scale + outputs, columns.offset + outputs};
+  }
+  if (!matmul_.adopts_in_place(group.precision)) {  // the arena has a copy
+    file_.release({file_.view(entry.name).data, entry.bytes});
   }
   return matrices;
 }

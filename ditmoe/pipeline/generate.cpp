@@ -1,6 +1,7 @@
 #include "ditmoe/pipeline/generate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 namespace ditmoe::pipeline {
@@ -42,6 +43,18 @@ base::Tensor generate(diffusion::Denoiser& denoiser,
     steps_before += request.steps;
   }
   return images;
+}
+
+int64_t count_not_finite(const base::Tensor& images_NCHW) {
+  const int64_t count = images_NCHW.dim(0);
+  if (count == 0) return 0;
+  const auto size = static_cast<size_t>(images_NCHW.size() / count);
+  int64_t found = 0;
+  for (int64_t n = 0; n < count; ++n) {
+    const auto image = images_NCHW.as<float>().subspan(static_cast<size_t>(n) * size, size);
+    found += std::ranges::all_of(image, [](float x) { return std::isfinite(x); }) ? 0 : 1;
+  }
+  return found;
 }
 
 base::Tensor to_uint8_NHWC(const base::Tensor& images_NCHW) {

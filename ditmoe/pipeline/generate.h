@@ -35,6 +35,9 @@ base::Tensor generate(diffusion::Denoiser& denoiser,
 // Images at a time that keep the memory of one forward modest: at most 32, fewer for large images.
 int64_t default_batch(const diffusion::ImageShape& shape);
 
+// How many images of [N, C, H, W] f32 hold a value that is not finite.
+int64_t count_not_finite(const base::Tensor& images_NCHW);
+
 // [N, C, H, W] f32 in [-1, 1] → [N, H, W, C] u8: clamp(127.5·x + 128, 0, 255), truncated (as DiT).
 // NaN becomes 0.
 base::Tensor to_uint8_NHWC(const base::Tensor& images_NCHW);

@@ -51,7 +51,14 @@ networks::DitExecutor& ModelSession::executor() {
 base::Tensor ModelSession::generate(const GenerateRequest& request,
                                     const GenerateProgress& progress) {
   check_request(request, model_);
-  return pipeline::generate(executor(), request, progress);
+  base::Tensor images = pipeline::generate(executor(), request, progress);
+  if (const int64_t broken = count_not_finite(images); broken > 0) {
+    base::log_warning("{}: {} of {} images hold values that are not finite",
+                      model_.path(),
+                      broken,
+                      images.dim(0));
+  }
+  return images;
 }
 
 }  // namespace ditmoe::pipeline

@@ -50,7 +50,8 @@ class ModelSession {
   // The network, packed for this CPU.
   networks::DitExecutor& executor();
 
-  // See pipeline::generate; refuses first what check_request refuses.
+  // See pipeline::generate; refuses first what check_request refuses, and warns of images that are
+  // not finite.
   base::Tensor generate(const GenerateRequest& request, const GenerateProgress& progress = {});
 
  private:

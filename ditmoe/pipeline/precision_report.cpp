@@ -42,7 +42,7 @@ struct Sums {
     return *this;
   }
 
-  double nmse() const { return power > 0 ? error / power : 0.0; }
+  double nmse() const { return power == 0 ? 0.0 : error / power; }
 
   double same_routing() const {
     return choices > 0 ? static_cast<double>(same) / static_cast<double>(choices) : 1.0;
@@ -107,6 +107,9 @@ PrecisionReport compare_precisions(networks::DitExecutor& exact,
     for (size_t k = 0; k < outputs; ++k) {
       sums.error += std::pow(static_cast<double>(out_rounded[k]) - out[k], 2);
       sums.power += std::pow(static_cast<double>(out[k]), 2);
+    }
+    if (!std::isfinite(sums.power)) {
+      base::failure("the network's output in f32 at time {:.4g} is not finite", mix.time);
     }
     add_routing(trace, trace_rounded, sums);
     report.levels.push_back({mix.time, sums.nmse(), sums.same_routing()});

@@ -31,6 +31,11 @@ const diffusion::SamplerInfo& find_sampler(const std::string& name) {
 }
 
 // Reads keys of a JSON object with messages that name the source.
+void check_range(const std::string& source, const char* key, int64_t value, int64_t most) {
+  if (value >= 0 && value <= most) return;
+  base::bad_input("{}: key '{}' must be from 0 to {}, found {}", source, key, most, value);
+}
+
 class Reader {
  public:
   Reader(const base::Json& json, const std::string& source) : json_(json), source_(source) {
@@ -212,6 +217,8 @@ PictureSettings picture_settings_from_json(const base::Json& json, const std::st
   reader.read("top_k", settings.overrides.top_k);
   reader.read("columns", settings.columns);
   reader.read("scale", settings.scale);
+  check_range(source, "columns", settings.columns, kMostColumns);
+  check_range(source, "scale", settings.scale, kMostScale);
   request.guidance.all_channels = all_channels_from(channels);
   if (json.contains("objective")) {
     std::string word;

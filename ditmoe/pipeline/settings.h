@@ -37,6 +37,10 @@ int64_t default_steps(const networks::ModelFile& model, const std::string& sampl
 std::string guided_channels_word(bool all_channels);
 bool all_channels_from(const std::string& word);
 
+// The largest columns and scale of a picture.
+constexpr int64_t kMostColumns = 10'000;
+constexpr int64_t kMostScale = 64;
+
 // "LO,HI", and back (bad_input for anything but two numbers; check_request checks their range).
 std::string interval_words(const diffusion::Guidance::Interval& interval);
 diffusion::Guidance::Interval interval_from(const std::string& words);
@@ -52,7 +56,8 @@ void check_request(const GenerateRequest& request, const networks::ModelFile& mo
 base::Json to_json(const PictureSettings& settings);
 
 // Inverse of to_json; keys that are not known are ignored, for those of later versions. source
-// names the file in messages. Throws bad_input for a missing key or a wrong type.
+// names the file in messages. Throws bad_input for a missing key, a wrong type, and columns and
+// scale out of their ranges.
 PictureSettings picture_settings_from_json(const base::Json& json, const std::string& source);
 
 // The settings a PNG carries; bad_input where it has none.

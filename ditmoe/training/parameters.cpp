@@ -6,6 +6,7 @@
 
 #include <torch/torch.h>
 
+#include "ditmoe/base/error.h"
 #include "ditmoe/base/philox.h"
 #include "ditmoe/kernels/position_embedding.h"
 #include "ditmoe/training/random_streams.h"
@@ -121,6 +122,11 @@ void initialise(ParameterSet& parameters, uint64_t seed) {
 }
 
 void load_weights(ParameterSet& parameters, const networks::ModelFile& model) {
+  if (model.packed()) {
+    base::bad_input("{}: is packed, in {}; give the file it was made from",
+                    model.path(),
+                    kernels::to_word(*model.packed()));
+  }
   const torch::NoGradGuard no_grad;
   copy_weight(model, "pos_embed", parameters.pos_embed());
   for (size_t i = 0; i < parameters.specs().size(); ++i) {

@@ -234,6 +234,19 @@ TEST(DitConfigTest, ValidateNamesTheKey) {
   EXPECT_THAT(error([](DitConfig& c) { c.heads = 7; }), HasSubstr("width must be a multiple of"));
   EXPECT_THAT(error([](DitConfig& c) { c.patch_size = 3; }), HasSubstr("patch_size 3, found 32"));
   EXPECT_THAT(error([](DitConfig& c) { c.top_k = 9; }), HasSubstr("top_k must be from 1 to 8"));
+  // Also where the network has no experts.
+  for (const FeedForward dense : {FeedForward::kGelu, FeedForward::kSwiglu}) {
+    EXPECT_THAT(error([dense](DitConfig& c) {
+                  c.feed_forward = dense;
+                  c.experts = 1'000'000'000'000;
+                }),
+                HasSubstr("experts must be from 0 to 4096"));
+    EXPECT_THAT(error([dense](DitConfig& c) {
+                  c.feed_forward = dense;
+                  c.top_k = -5;
+                }),
+                HasSubstr("top_k must be from"));
+  }
   EXPECT_THAT(error([](DitConfig& c) { c.depth = -1; }), HasSubstr("depth must be"));
   EXPECT_THAT(error([](DitConfig& c) { c.width = int64_t{1} << 40; }), HasSubstr("width must be"));
   EXPECT_THAT(error([](DitConfig& c) { c.balance_factor = -1; }), HasSubstr("balance_factor"));

@@ -50,6 +50,25 @@ class ExpertStreamTest : public ::testing::Test {
           .string();
 };
 
+TEST_F(ExpertStreamTest, RoundThatWasGivenUpIsPassedOver) {
+  const std::vector<ExpertRegion> all = regions(5);
+  ExpertStream stream(path_, all, ExpertStream::least_bytes(all));
+  const auto look_at = [&](int64_t layer) {
+    expect_region(all[static_cast<size_t>(layer)], stream.acquire(layer));
+  };
+  look_at(0);
+  stream.release(0);
+  look_at(1);  // given up with the layer in hand
+  for (const int64_t layer : {0, 1, 2}) {
+    look_at(layer);
+    stream.release(layer);
+  }
+  for (int64_t layer = 0; layer < 5; ++layer) {  // given up between layers
+    look_at(layer);
+    stream.release(layer);
+  }
+}
+
 TEST_F(ExpertStreamTest, EveryRoundGivesEveryLayer) {
   for (const int64_t layers : {1, 2, 3, 7}) {
     const std::vector<ExpertRegion> all = regions(layers);

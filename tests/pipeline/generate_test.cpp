@@ -73,6 +73,16 @@ TEST(GenerateTest, DefaultBatchShrinksWithTheImage) {
   EXPECT_EQ(default_batch({3, 1024, 1024}), 1);
 }
 
+TEST(GenerateTest, ImagesThatAreNotFiniteAreCounted) {
+  std::vector<float> values(3 * 4, 0.5F);
+  EXPECT_EQ(count_not_finite(base::Tensor::from({3, 1, 2, 2}, values)), 0);
+  values[3] = std::numeric_limits<float>::quiet_NaN();
+  values[2] = values[3];
+  values[8] = -std::numeric_limits<float>::infinity();
+  EXPECT_EQ(count_not_finite(base::Tensor::from({3, 1, 2, 2}, values)), 2);
+  EXPECT_EQ(count_not_finite(base::Tensor(base::DType::kF32, {0, 1, 2, 2})), 0);
+}
+
 TEST(GenerateTest, PixelsAreClampedTruncatedAndInterleaved) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   // One image of two channels of 1x3.

@@ -99,6 +99,13 @@ TEST(SettingsTest, DamagedSettingsAreNamed) {
   EXPECT_THAT(message_of(interval), HasSubstr("'cfg_interval': expected two numbers, found 1"));
   interval["cfg_interval"] = "0,1";
   EXPECT_THAT(message_of(interval), HasSubstr("'cfg_interval' has a value of the wrong type"));
+  for (const char* key : {"scale", "columns"}) {
+    for (const int64_t value : {int64_t{-1}, int64_t{1} << 32}) {
+      base::Json picture = to_json(example());
+      picture[key] = value;
+      EXPECT_THAT(message_of(picture), HasSubstr(std::string("x.png: key '") + key + "' must be"));
+    }
+  }
   EXPECT_THAT(message_of(base::Json::array()), HasSubstr("expected a JSON object"));
 }
 

@@ -166,10 +166,10 @@ INSTANTIATE_TEST_SUITE_P(Networks,
                                                               Reference{"moe_qknorm", 2},
                                                               Reference{"dense_dit", 4}),
                                             ::testing::Values(Kernels::kNative, Kernels::kAten)),
-                         [](const auto& info) {
-                           const Kernels kernels = std::get<1>(info.param);
+                         [](const auto& instance) {
+                           const Kernels kernels = std::get<1>(instance.param);
                            return fmt::format("{}_{}",
-                                              std::get<0>(info.param).folder,
+                                              std::get<0>(instance.param).folder,
                                               kernels == Kernels::kNative ? "native" : "aten");
                          });
 
