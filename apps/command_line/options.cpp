@@ -137,11 +137,9 @@ pipeline::SessionOptions ComputeOptions::session(std::optional<kernels::Precisio
   return session;
 }
 
-void add_precision(CLI::App& app, ComputeOptions& options) {
-  app.add_option("--dtype",
-                 options.dtype,
-                 "Type to compute in (default: the file's where this CPU has it,\n"
-                 "else f32)")
+void add_precision(CLI::App& app, ComputeOptions& options, const std::string& otherwise) {
+  app.add_option(
+         "--dtype", options.dtype, fmt::format("Type to compute in (default: {})", otherwise))
       ->option_text("f32|bf16|int8");
 }
 

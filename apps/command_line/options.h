@@ -35,6 +35,8 @@ struct OverrideOptions {
   std::optional<int64_t> top_k;
   std::optional<std::string> objective;
 
+  bool any() const { return heads || top_k || objective; }
+
   // These where they are given, else `base`.
   networks::ModelOverrides over(networks::ModelOverrides base = {}) const;
 };
@@ -54,7 +56,10 @@ struct ComputeOptions {
   pipeline::SessionOptions session(std::optional<kernels::Precision> repeated = {}) const;
 };
 
-void add_precision(CLI::App& app, ComputeOptions& options);
+// `otherwise` says what holds where no type is given.
+void add_precision(CLI::App& app,
+                   ComputeOptions& options,
+                   const std::string& otherwise = "the file's where this CPU has it,\nelse f32");
 void add_memory(CLI::App& app, ComputeOptions& options);
 
 // The files of a probe: arrays in, arrays out.

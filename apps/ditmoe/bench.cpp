@@ -37,19 +37,23 @@ void run_roof(const BenchOptions& options) {
 void add_roof(CLI::App& bench, Commands& commands) {
   CLI::App* roof = bench.add_subcommand("roof", "How fast this machine multiplies");
   const auto options = std::make_shared<BenchOptions>();
-  add_bench_options(*roof, *options);
+  add_bench_options(*roof, *options, std::to_string(kRoofRepetitions), "all that this CPU has");
   roof->footer("Example:\n  ditmoe bench roof --json");
   commands.push_back({roof, [options] { run_roof(*options); }});
 }
 
 }  // namespace
 
-void add_bench_options(CLI::App& app, BenchOptions& options) {
-  app.add_option(
-         "--repetitions", options.repetitions, "How often to measure (default: for some seconds)")
+void add_bench_options(CLI::App& app,
+                       BenchOptions& options,
+                       const std::string& repetitions,
+                       const std::string& dtype) {
+  app.add_option("--repetitions",
+                 options.repetitions,
+                 fmt::format("How often to measure (default: {})", repetitions))
       ->option_text("N")
       ->check(whole_number(1, 1'000'000));
-  add_precision(app, options.compute);
+  add_precision(app, options.compute, dtype);
   add_threads(app, options.common);
   add_json(app, options.common);
   add_logging(app, options.common);

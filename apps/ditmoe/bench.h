@@ -6,12 +6,16 @@ namespace ditmoe::apps {
 
 // Options that all measurements have.
 struct BenchOptions {
-  int64_t repetitions = 0;  // 0: for some seconds, at least seven times
+  int64_t repetitions = 0;  // 0: as many as the measurement finds right
   ComputeOptions compute;
   CommonOptions common;
 };
 
-void add_bench_options(CLI::App& app, BenchOptions& options);
+// `repetitions` and `dtype` say what holds where they are not given.
+void add_bench_options(CLI::App& app,
+                       BenchOptions& options,
+                       const std::string& repetitions,
+                       const std::string& dtype);
 
 // Each adds its command below `bench`.
 void add_bench_forward(CLI::App& bench, Commands& commands);

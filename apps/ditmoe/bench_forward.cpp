@@ -108,6 +108,9 @@ class Network {
           "found the preset {}",
           options.network);
     }
+    if (options.overrides.any()) {
+      base::bad_input("--heads, --top-k, --objective: a preset has its own");
+    }
     config_ = networks::preset(options.network);
     random_ = std::make_unique<networks::DitExecutor>(
         networks::RandomWeights(config_, 0),
@@ -201,7 +204,8 @@ void add_bench_forward(CLI::App& bench, Commands& commands) {
       ->check(whole_number(1, 4096));
   forward->add_flag("--profile", options->profile, "Tell where the time goes");
   add_memory(*forward, options->bench.compute);
-  add_bench_options(*forward, options->bench);
+  add_bench_options(
+      *forward, options->bench, "for some seconds", "the file's where this CPU has it, else f32");
   add_overrides(*forward, options->overrides);
   forward->footer(
       "Every repetition measures the roof as well; the rate is told as a fraction of the best.\n"

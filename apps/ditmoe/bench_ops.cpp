@@ -183,7 +183,7 @@ void add_bench_ops(CLI::App& bench, Commands& commands) {
   ops->add_option("--rows", options->rows, "Rows of a tile (default: the most an executor takes)")
       ->option_text("N")
       ->check(whole_number(1, 1'000'000));
-  add_bench_options(*ops, options->bench);
+  add_bench_options(*ops, options->bench, std::to_string(kRepetitions), "f32");
   ops->footer(
       "Weights stay in the cache as far as they fit: what a forward could reach at best.\n"
       "Example:\n"

@@ -46,23 +46,23 @@ double disk_rate(const std::string& path) {
   return static_cast<double>(piece * reads) / timings.total();
 }
 
-// What a step took of what the disk needs for the experts it reads.
+// What a forward took of what the disk needs for the experts it reads.
 void report_streaming(const Options& options,
                       uint64_t streamed,
-                      double step_seconds,
+                      double forward_seconds,
                       base::Json& json) {
   const double rate = disk_rate(options.model);
   const double disk_seconds = static_cast<double>(streamed) / rate;
-  json["streamed_bytes_per_step"] = streamed;
+  json["streamed_bytes_per_forward"] = streamed;
   json["disk_bytes_per_second"] = rate;
-  json["step_over_disk"] = step_seconds / disk_seconds;
+  json["forward_over_disk"] = forward_seconds / disk_seconds;
   fmt::print(
-      "  {:.1f} GB of experts read in each step; the disk alone, at {:.2f} GB/s, needs "
+      "  {:.1f} GB of experts read in each forward; the disk alone, at {:.2f} GB/s, needs "
       "{:.1f} s: {:.2f} times that\n",
       static_cast<double>(streamed) * 1e-9,
       rate * 1e-9,
       disk_seconds,
-      step_seconds / disk_seconds);
+      forward_seconds / disk_seconds);
 }
 
 void run(const Options& options) {
@@ -81,10 +81,13 @@ void run(const Options& options) {
   Timings timings;
   const int64_t repetitions =
       options.bench.repetitions > 0 ? options.bench.repetitions : kRepetitions;
+  int64_t steps = 0;  // of all batches
+  const int64_t forwards_before = session.executor().forwards();
   for (int64_t i = 0; i < repetitions; ++i) {
-    timings.measure([&] { session.generate(request); });
+    timings.measure(
+        [&] { session.generate(request, [&](int64_t, int64_t total) { steps = total; }); });
   }
-  const auto steps = static_cast<double>(request.steps);
+  const int64_t forwards = (session.executor().forwards() - forwards_before) / repetitions;
   const double images_per_second = static_cast<double>(options.count) / timings.median();
   base::Json json = machine_json(pool.size());
   json["model"] = options.model;
@@ -95,7 +98,8 @@ void run(const Options& options) {
   json["count"] = options.count;
   json.update(timings.json());
   json["images_per_second"] = images_per_second;
-  json["ms_per_step"] = 1e3 * timings.median() / steps;
+  json["ms_per_step"] = 1e3 * timings.median() / static_cast<double>(steps);
+  json["forwards"] = forwards;
   json["loading_ms"] = 1e3 * loading.median();
   json["foreign_load"] = load.cpus();
   fmt::print(
@@ -109,7 +113,9 @@ void run(const Options& options) {
       json["ms_per_step"].get<double>(),
       loading.median());
   const uint64_t streamed = session.executor().streamed_bytes();
-  if (streamed > 0) report_streaming(options, streamed, timings.median() / steps, json);
+  if (streamed > 0) {
+    report_streaming(options, streamed, timings.median() / static_cast<double>(forwards), json);
+  }
   if (common.json) print_json(json);
 }
 
@@ -129,7 +135,10 @@ void add_bench_sample(CLI::App& bench, Commands& commands) {
       ->check(whole_number(1, 4096));
   add_memory(*sample, options->bench.compute);
   add_sampling(*sample, options->sampling);
-  add_bench_options(*sample, options->bench);
+  add_bench_options(*sample,
+                    options->bench,
+                    std::to_string(kRepetitions),
+                    "the file's where this CPU has it, else f32");
   add_overrides(*sample, options->overrides);
   sample->footer(
       "Example:\n"

@@ -1,5 +1,8 @@
+#include <filesystem>
 #include <limits>
 #include <memory>
+#include <optional>
+#include <system_error>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/thread_pool.h"
@@ -16,7 +19,7 @@ struct Options {
   std::vector<std::string> files;  // IN OUT, or OUT alone
   bool random = false;
   std::string preset;
-  uint64_t seed = 0;
+  std::optional<uint64_t> seed;
   OverrideOptions overrides;
   ComputeOptions compute;
   CommonOptions common;
@@ -24,7 +27,7 @@ struct Options {
 
 void convert_random(const Options& options, kernels::Precision precision, base::ThreadPool& pool) {
   const networks::DitConfig config = networks::preset(options.preset);
-  const networks::RandomWeights weights(config, options.seed);
+  const networks::RandomWeights weights(config, options.seed.value_or(0));
   networks::write_packed(
       options.files.back(),
       weights,
@@ -58,7 +61,15 @@ void run(const Options& options) {
   if (options.random == options.preset.empty()) {
     base::bad_input("convert: --random and --preset go together");
   }
+  if (!options.random && options.seed) base::bad_input("--seed: goes with --random");
+  if (options.random && options.overrides.any()) {
+    base::bad_input("--heads, --top-k, --objective: a preset has its own");
+  }
   formats::expect_writable(options.files.back());
+  std::error_code ignored;  // of names that are no file yet
+  if (!options.random && std::filesystem::equivalent(options.files[0], options.files[1], ignored)) {
+    base::bad_input("{}: is the file to convert; write to another", options.files[1]);
+  }
   const kernels::Precision precision =
       options.compute.precision().value_or(kernels::Precision::kBf16);
   base::ThreadPool pool(options.common.threads);

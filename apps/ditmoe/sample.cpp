@@ -159,12 +159,12 @@ void add_what_to_draw(CLI::App& app, Options& options) {
       ->option_text("FILE");
   app.add_option("--columns", options.columns, "Images per row of a picture (default: by label)")
       ->option_text("N")
-      ->check(whole_number(1, 10'000));
+      ->check(whole_number(1, pipeline::kMostColumns));
   app.add_option("--scale",
                  options.scale,
                  "Enlarge each pixel of a picture N times (default: enough to see)")
       ->option_text("N")
-      ->check(whole_number(1, 64));
+      ->check(whole_number(1, pipeline::kMostScale));
 }
 
 }  // namespace

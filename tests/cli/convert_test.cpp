@@ -68,6 +68,9 @@ TEST_F(ConvertTest, WhatCannotBeConvertedIsRefused) {
   expect_refusal({model_, packed_, "--dtype", "int4"}, "expected f32, bf16 or int8");
   expect_refusal({model_, folder_ / "no/such"}, "cannot be reached");
   expect_refusal({folder_ / "absent", packed_}, "absent");
+  expect_refusal({model_, model_}, "is the file to convert");
+  expect_refusal({model_, packed_, "--seed", "1"}, "goes with --random");
+  expect_refusal({packed_, "--random", "--preset", "S/8", "--heads", "2"}, "a preset has its own");
   ASSERT_EQ(run({"convert", model_, packed_}).exit_code, 0);
   expect_refusal({packed_, folder_ / "again"}, "is packed already, in bf16");
 }
@@ -83,7 +86,7 @@ TEST_F(ConvertTest, PackedFileHasItsOwnPrecision) {
 TEST_F(ConvertTest, MemoryThatCannotBeIsRefused) {
   ASSERT_EQ(run({"convert", model_, packed_, "--dtype", "int8"}).exit_code, 0);
   for (const auto& [memory, message] :
-       {std::pair{"12X", "expected a size like 12G"}, {"1M", "--memory allows 0.0 GB"}}) {
+       {std::pair{"12X", "expected a size like 12G"}, {"1M", "--memory allows 1.0 MiB"}}) {
     const Outcome outcome =
         run({"sample", packed_, "--memory", memory, "-o", folder_ / "x.npz", "--quiet"});
     EXPECT_EQ(outcome.exit_code, 2);
