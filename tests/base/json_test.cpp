@@ -70,17 +70,80 @@ TEST(ParseJsonTest, DepthIsLimited) {
   expect_bad(std::string(1'000'000, '['), "at most 32 deep");
 }
 
-TEST(ParseJsonTest, NumberOfValuesIsLimited) {
-  std::string text = "[";
-  for (int i = 0; i < (1 << 22); ++i) text += "0,";
-  expect_bad(text + "0]", "at most 4194304 JSON values");
+std::string repeated(const std::string& text, int count) {
+  std::string out;
+  for (int i = 0; i < count; ++i) out += text;
+  return out;
+}
+
+TEST(ParseJsonTest, MemoryIsLimited) {
+  expect_bad("[" + repeated("0,", 1'000'000) + "0]", "at most 24 MiB of memory");
+  expect_bad("[" + repeated("[],", 1'000'000) + "0]", "at most 24 MiB of memory");
+  EXPECT_EQ(parse_json("[" + repeated("0,", 100'000) + "0]", "x").size(), 100'001U);
+}
+
+TEST(ParseJsonTest, TokensAreLimited) {
+  const std::string most((size_t{4} << 20) - 2, 'x');
+  EXPECT_EQ(parse_json("[\"" + most + "\"]", "x")[0].get<std::string>(), most);
+  expect_bad("[\"" + most + "xx\"]", "byte 1: expected a string or number of at most 4194304");
+  expect_bad("{\"a\":[1," + std::string(5'000'000, '1'), "byte 8: expected a string or number");
+  expect_bad("[" + std::string(5'000'000, ' ') + "1]", "byte 1: expected a string or number");
+  expect_bad("[" + repeated("\\\"", 1'000'000) + "1]", "malformed JSON at byte 2");
+}
+
+TEST(ParseJsonTest, KeysAreLimited) {
+  std::string text = "{";
+  for (int i = 0; i < 50; ++i) text += fmt::format("\"{}{}\":0,", std::string(100'000, 'k'), i);
+  expect_bad(text + "\"last\":1}", "at most 4194304 bytes of keys");
 }
 
 TEST(ParseJsonTest, ManyKeysTakeLinearTime) {
   std::string text = "{";
-  constexpr int kKeys = 300'000;  // hours, were each looked up among those before it
+  constexpr int kKeys = 60'000;  // each looked up among those before it: a minute
   for (int i = 0; i < kKeys; ++i) text += fmt::format("\"{}\":0,", i);
   EXPECT_EQ(parse_json(text + "\"last\":1}", "x").size(), size_t{kKeys} + 1);
+}
+
+std::string visited(const std::string& text) {
+  std::string out;
+  parse_json_members(text, "file: header", [&](const std::string& key, const Json& value) {
+    out += fmt::format("{}={};", key, value.dump());
+  });
+  return out;
+}
+
+TEST(ParseJsonMembersTest, VisitsMembersInOrder) {
+  EXPECT_EQ(visited("{}"), "");
+  EXPECT_EQ(visited(R"({"b":1,"a":{"b":[{}],"c":{"d":2}},"b":[[],"s"]})"),
+            R"(b=1;a={"b":[{}],"c":{"d":2}};b=[[],"s"];)");
+}
+
+TEST(ParseJsonMembersTest, LimitsAreThoseOfOneMember) {
+  std::string text = "{";
+  for (int i = 0; i < 40; ++i) {
+    text += fmt::format("\"{}{}\":[{}0],", std::string(200'000, 'k'), i, repeated("0,", 100'000));
+  }
+  int members = 0;
+  parse_json_members(
+      text + "\"last\":1}", "x", [&](const std::string&, const Json&) { ++members; });
+  EXPECT_EQ(members, 41);
+}
+
+TEST(ParseJsonMembersTest, RefusesWhatIsNoObject) {
+  const auto expect_refused = [](const std::string& text, const std::string& fragment) {
+    try {
+      visited(text);
+      ADD_FAILURE() << "accepted: " << text;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("file: header: " + fragment), std::string::npos)
+          << error.what();
+    }
+  };
+  expect_refused("[1]", "expected a JSON object, found array");
+  expect_refused("1", "expected a JSON object, found number");
+  expect_refused("", "malformed JSON at byte 1");
+  expect_refused("{\"a\":1", "malformed JSON at byte 7");
+  expect_refused(R"({"x":{"a":1,"a":2}})", "expected distinct keys");
 }
 
 TEST(ParseJsonTest, FaultsHaveAByteOffset) {
