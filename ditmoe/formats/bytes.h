@@ -23,6 +23,10 @@ inline constexpr size_t kMaxRank = 8;
 // No deflate stream expands by more than this (RFC 1951: 258 bytes from two bits).
 inline constexpr uint64_t kMaxInflation = 1032;
 
+// What compressed data may expand to, beyond the file's size, on their word alone. For more they
+// are decompressed once to see that they hold it before memory is taken.
+inline constexpr uint64_t kMaxUnproven = uint64_t{32} << 20;
+
 // The little-endian integer at data, which need not be aligned.
 template <typename T>
 T load_little(const std::byte* data) {

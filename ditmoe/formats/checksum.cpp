@@ -14,6 +14,7 @@ Checksum checksum_of(const std::string& path) {
   const auto bytes = file.bytes();
   const uLong crc =
       crc32_z(crc32_z(0, nullptr, 0), reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+  file.expect_whole();
   return {bytes.size(), static_cast<uint32_t>(crc)};
 }
 

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cerrno>
 #include <fcntl.h>
+#include <optional>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -12,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/formats/mapping_guard.h"
 
 namespace ditmoe::formats {
 namespace {
@@ -30,6 +32,8 @@ class FileDescriptor {
   FileDescriptor& operator=(const FileDescriptor&) = delete;
 
   int get() const { return descriptor_; }
+
+  int release() { return std::exchange(descriptor_, -1); }
 
  private:
   int descriptor_;
@@ -67,39 +71,62 @@ void sync_folder(const std::string& folder) {
 }  // namespace
 
 struct MappedFile::Mapping {
-  const std::byte* data = nullptr;
-  size_t size = 0;
+  Mapping(std::string name, int file, const std::byte* begin, size_t bytes)
+      : path(std::move(name)),
+        descriptor(file),
+        data(begin),
+        size(bytes),
+        guard(std::span(begin, bytes)) {}
 
   ~Mapping() {
-    if (data != nullptr) ::munmap(const_cast<std::byte*>(data), size);
+    guard.reset();  // before the addresses can be somebody else's
+    ::munmap(const_cast<std::byte*>(data), size);
   }
+
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  // Pages that are gone read as zeros, and so does the end of the last page, unnoticed.
+  bool is_whole() const {
+    struct stat status = {};
+    return !guard->lost() && ::fstat(descriptor.get(), &status) == 0 &&
+           static_cast<size_t>(status.st_size) >= size;
+  }
+
+  std::string path;
+  FileDescriptor descriptor;
+  const std::byte* data;
+  size_t size;
+  std::optional<MappingGuard> guard;
 };
 
 MappedFile MappedFile::open(const std::string& path) {
   // Non-blocking, so that opening a pipe nobody writes to returns.
-  const FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (descriptor.get() < 0) base::bad_input("{}: cannot be opened: {}", path, reason(errno));
   struct stat status = {};
   if (::fstat(descriptor.get(), &status) != 0) base::failure("{}: {}", path, reason(errno));
   if (!S_ISREG(status.st_mode)) {
     base::bad_input("{}: expected a regular file, found {}", path, kind_of(status));
   }
-  auto mapping = std::make_shared<Mapping>();
-  if (status.st_size > 0) {  // an empty mapping is an error to mmap
-    const auto size = static_cast<size_t>(status.st_size);
-    void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
-    if (data == MAP_FAILED) base::failure("{}: cannot be mapped: {}", path, reason(errno));
-    mapping->data = static_cast<const std::byte*>(data);
-    mapping->size = size;
-  }
   MappedFile file;
-  file.mapping_ = std::move(mapping);
+  if (status.st_size == 0) return file;  // an empty mapping is an error to mmap
+  const auto size = static_cast<size_t>(status.st_size);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
+  if (data == MAP_FAILED) base::failure("{}: cannot be mapped: {}", path, reason(errno));
+  file.mapping_ = std::make_shared<Mapping>(
+      path, descriptor.release(), static_cast<const std::byte*>(data), size);
   return file;
 }
 
 std::span<const std::byte> MappedFile::bytes() const {
   if (mapping_ == nullptr) return {};
   return {mapping_->data, mapping_->size};
+}
+
+void MappedFile::expect_whole() const {
+  if (mapping_ == nullptr || mapping_->is_whole()) return;
+  base::bad_input("{}: became shorter, or could not be read, while it was in use", mapping_->path);
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {
@@ -181,7 +208,9 @@ std::string read_text(const std::string& path, size_t max_bytes) {
   if (bytes.size() > max_bytes) {
     base::bad_input("{}: expected at most {} bytes, found {}", path, max_bytes, bytes.size());
   }
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  file.expect_whole();
+  return text;
 }
 
 void write_text(const std::string& path, std::string_view text) {

@@ -17,6 +17,11 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const;
 
+  // Throws bad_input if something of bytes() that has been looked at was no longer there, because
+  // the file was made shorter meanwhile: it read as zeros. For readers to call at their end, before
+  // anyone relies on what they read.
+  void expect_whole() const;
+
   // Takes the pages that lie within part, of bytes(), out of this process's memory; they come back
   // from the system's cache or the disk when they are looked at again.
   void release(std::span<const std::byte> part) const;

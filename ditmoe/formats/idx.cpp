@@ -5,6 +5,8 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/bytes.h"
@@ -66,12 +68,9 @@ int64_t big_endian(const std::byte* bytes) {
   return value;
 }
 
-}  // namespace
-
-base::Tensor read_idx(const std::string& path) {
+// Reads the header and leaves content where the data begin.
+base::Shape read_shape(Content& content, const std::string& path) {
   constexpr auto kUnsignedBytes = std::byte{0x08};
-  const MappedFile file = MappedFile::open(path);
-  Content content(file.bytes(), path);
   std::array<std::byte, 4> magic = {};
   content.read(magic);
   if (magic[0] != std::byte{0} || magic[1] != std::byte{0} || magic[2] != kUnsignedBytes) {
@@ -93,10 +92,39 @@ base::Tensor read_idx(const std::string& path) {
   }
   const auto bytes = tensor_bytes(shape, base::DType::kU8);
   if (!bytes || *bytes > content.most_remaining()) {
-    bad_input("{}: byte 4: {} elements are more than the file can hold ({} bytes)",
-              path,
-              base::to_string(shape),
-              file.bytes().size());
+    bad_input(
+        "{}: byte 4: {} elements are more than the file can hold", path, base::to_string(shape));
+  }
+  return shape;
+}
+
+// Reads the whole file and keeps nothing.
+void check_content(std::span<const std::byte> file, const std::string& path) {
+  Content content(file, path);
+  auto left = static_cast<uint64_t>(base::num_elements(read_shape(content, path)));
+  std::vector<std::byte> buffer(size_t{1} << 16);
+  while (left > 0) {
+    const auto piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), left));
+    content.read(piece);
+    left -= piece.size();
+  }
+  content.finish();
+}
+
+}  // namespace
+
+base::Tensor read_idx(const std::string& path) {
+  const MappedFile file = MappedFile::open(path);
+  base::Tensor tensor = read_idx(file.bytes(), path);
+  file.expect_whole();
+  return tensor;
+}
+
+base::Tensor read_idx(std::span<const std::byte> file, const std::string& path) {
+  Content content(file, path);
+  base::Shape shape = read_shape(content, path);
+  if (static_cast<uint64_t>(base::num_elements(shape)) > file.size() + kMaxUnproven) {
+    check_content(file, path);
   }
   base::Tensor tensor(base::DType::kU8, std::move(shape));
   content.read({tensor.data(), tensor.bytes()});

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <string>
 
 #include "ditmoe/base/tensor.h"
@@ -10,5 +12,8 @@ namespace ditmoe::formats {
 // big-endian dimensions, then data. Throws bad_input with the byte offset for damage; the size
 // implied by the header is compared with the data before it is kept.
 base::Tensor read_idx(const std::string& path);
+
+// The same of a file's bytes; path names them in messages.
+base::Tensor read_idx(std::span<const std::byte> file, const std::string& path);
 
 }  // namespace ditmoe::formats

@@ -35,7 +35,9 @@ Inflater::Inflater(std::span<const std::byte> compressed, Wrapping wrapping, std
   stream_->place = std::move(place);
   stream_->z.next_in =
       const_cast<Bytef*>(reinterpret_cast<const Bytef*>(compressed.data()));  // zlib only reads it
-  const int window_bits = wrapping == Wrapping::kGzip ? 16 + MAX_WBITS : -MAX_WBITS;
+  const int window_bits = wrapping == Wrapping::kGzip   ? 16 + MAX_WBITS
+                          : wrapping == Wrapping::kZlib ? MAX_WBITS
+                                                        : -MAX_WBITS;
   if (inflateInit2(&stream_->z, window_bits) != Z_OK) {
     base::failure("{}: out of memory for decompression", stream_->place);
   }

@@ -10,7 +10,7 @@ namespace ditmoe::formats {
 // Decompresses a deflate stream held in memory into buffers of the caller's choosing.
 class Inflater {
  public:
-  enum class Wrapping { kRaw, kGzip };
+  enum class Wrapping { kRaw, kZlib, kGzip };
 
   // place names the stream in messages. compressed must outlive the object.
   Inflater(std::span<const std::byte> compressed, Wrapping wrapping, std::string place);
@@ -22,8 +22,8 @@ class Inflater {
   // Throws bad_input with the byte offset within compressed for damage.
   size_t read(std::span<std::byte> out);
 
-  // True once the end of the stream (and gzip's checksum) was met and nothing follows it.
-  // Call when all expected bytes were read.
+  // True once the end of the stream (and the checksum of gzip and zlib) was met and nothing follows
+  // it. Call when all expected bytes were read.
   bool finish();
 
  private:

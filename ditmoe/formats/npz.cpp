@@ -48,7 +48,18 @@ NpyHeader read_header(ZipEntryReader& reader, const std::string& place) {
   return parse_npy_header(text, place);
 }
 
+// Reads the entry to its end and keeps nothing.
+void check_content(const ZipEntry& entry, const std::string& place) {
+  ZipEntryReader reader(entry, place);
+  std::vector<std::byte> piece(size_t{1} << 16);
+  while (reader.remaining() > 0) {
+    reader.read(std::span(piece).first(std::min<uint64_t>(piece.size(), reader.remaining())));
+  }
+  reader.finish();
+}
+
 Tensor read_array(const ZipEntry& entry, const std::string& place) {
+  if (entry.bytes > entry.stored.size() + kMaxUnproven) check_content(entry, place);
   ZipEntryReader reader(entry, place);
   NpyHeader header = read_header(reader, place);
   const auto expected = tensor_bytes(header.shape, header.dtype);
@@ -76,8 +87,15 @@ Tensor read_array(const ZipEntry& entry, const std::string& place) {
 
 std::map<std::string, Tensor> read_npz(const std::string& path) {
   const MappedFile file = MappedFile::open(path);
+  std::map<std::string, Tensor> arrays = read_npz(file.bytes(), path);
+  file.expect_whole();
+  return arrays;
+}
+
+std::map<std::string, Tensor> read_npz(std::span<const std::byte> archive,
+                                       const std::string& path) {
   std::map<std::string, Tensor> arrays;
-  for (const ZipEntry& entry : read_zip_directory(file.bytes(), path)) {
+  for (const ZipEntry& entry : read_zip_directory(archive, path)) {
     const std::string place = fmt::format("{}: entry {}", path, printable(entry.name));
     if (!entry.name.ends_with(kSuffix)) bad_input("{}: expected a name ending in .npy", place);
     const std::string name = entry.name.substr(0, entry.name.size() - kSuffix.size());

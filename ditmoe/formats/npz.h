@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +16,10 @@ namespace ditmoe::formats {
 // zip64 read. Throws bad_input naming the file and entry for anything else and for damage (CRC
 // checked).
 std::map<std::string, base::Tensor> read_npz(const std::string& path);
+
+// The same of a file's bytes; path names them in messages.
+std::map<std::string, base::Tensor> read_npz(std::span<const std::byte> archive,
+                                             const std::string& path);
 
 // Writes arrays stored (not deflated), zip64 where needed; whole or not at all.
 void write_npz(const std::string& path,

@@ -11,6 +11,7 @@
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/file.h"
+#include "ditmoe/formats/png_text.h"
 #include "ditmoe/formats/text.h"
 
 // libpng reports errors by longjmp, which must not skip a destructor. So each function below that
@@ -24,8 +25,7 @@ using base::bad_input;
 
 constexpr uint64_t kMaxPixels = uint64_t{1} << 28;
 constexpr size_t kSignatureBytes = 8;
-constexpr png_alloc_size_t kMaxChunkBytes = 16 << 20;
-constexpr png_uint_32 kMaxChunks = 4096;
+constexpr png_uint_32 kMaxSide = 1 << 20;  // libpng holds two rows, of up to 8 bytes a pixel
 
 struct Fault {
   std::array<char, 200> message = {};
@@ -68,25 +68,36 @@ class Reader {
   Reader& operator=(const Reader&) = delete;
 
   Image read() {
-    if (!read_info()) fail();
-    check_size();
-    if (!choose_output()) fail();
+    open();
     Image image;
     image.width = png_get_image_width(png_, info_);
     image.height = png_get_image_height(png_, info_);
     image.channels = png_get_channels(png_, info_);
-    DITMOE_ASSERT(png_get_rowbytes(png_, info_) ==
-                  static_cast<size_t>(image.width * image.channels));
-    image.pixels_HWC.resize(static_cast<size_t>(image.width * image.height * image.channels));
-    std::vector<png_bytep> rows(static_cast<size_t>(image.height));
-    const auto row_bytes = static_cast<size_t>(image.width * image.channels);
-    for (size_t y = 0; y < rows.size(); ++y) rows[y] = image.pixels_HWC.data() + y * row_bytes;
-    if (!read_pixels(rows.data())) fail();
-    read_text(image);
+    const size_t row_bytes = png_get_rowbytes(png_, info_);
+    DITMOE_ASSERT(row_bytes == static_cast<size_t>(image.width * image.channels));
+    const uint64_t bytes = row_bytes * static_cast<uint64_t>(image.height);
+    if (bytes > input_.file.size() + kMaxUnproven) Reader(input_.file, path_).check();
+    image.pixels_HWC.resize(static_cast<size_t>(bytes));
+    if (!read_pixels(image.pixels_HWC.data(), row_bytes)) fail();
+    image.text = read_png_text(input_.file, path_);
     return image;
   }
 
  private:
+  // Reads the header, and settles what the pixels come out as.
+  void open() {
+    if (!read_info()) fail();
+    check_size();
+    if (!choose_output()) fail();
+  }
+
+  // Reads the image to its end and keeps one row.
+  void check() {
+    open();
+    std::vector<uint8_t> row(png_get_rowbytes(png_, info_));
+    if (!read_pixels(row.data(), 0)) fail();
+  }
+
   [[noreturn]] void fail() const {
     bad_input("{}: byte {}: damaged PNG: {}", path_, input_.position, fault_.message.data());
   }
@@ -95,9 +106,10 @@ class Reader {
   bool read_info() {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
     png_set_read_fn(png_, &input_, read_bytes);
-    png_set_user_limits(png_, kMaxPixels, kMaxPixels);
-    png_set_chunk_malloc_max(png_, kMaxChunkBytes);
-    png_set_chunk_cache_max(png_, kMaxChunks);
+    png_set_user_limits(png_, kMaxSide, kMaxSide);
+    // All but what the pixels need: profiles and texts can expand to any size.
+    png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+    png_set_chunk_malloc_max(png_, 0);  // skipped chunks may be large
     png_set_crc_action(png_, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_read_info(png_, info_);
     return true;
@@ -127,36 +139,28 @@ class Reader {
     const bool transparent = (png_get_color_type(png_, info_) & PNG_COLOR_MASK_ALPHA) != 0 ||
                              png_get_valid(png_, info_, PNG_INFO_tRNS) != 0;
     if (transparent) png_set_gray_to_rgb(png_);
-    png_set_interlace_handling(png_);
+    num_passes_ = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     return true;
   }
 
-  bool read_pixels(png_bytepp rows) {
+  // Rows go to first_row and every row_stride bytes from there. Later passes of an interlaced image
+  // add to the rows of the earlier ones.
+  bool read_pixels(png_bytep first_row, size_t row_stride) {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
-    png_read_image(png_, rows);
-    png_read_end(png_, info_);
-    return true;
-  }
-
-  void read_text(Image& image) const {
-    png_textp texts = nullptr;
-    const int count = png_get_text(png_, info_, &texts, nullptr);
-    for (const png_text& text : std::span(texts, static_cast<size_t>(count))) {
-      const bool international = text.compression >= PNG_ITXT_COMPRESSION_NONE;
-      const std::string_view content(text.text,
-                                     international ? text.itxt_length : text.text_length);
-      if (international && !is_utf8(content)) {
-        bad_input("{}: text {}: expected UTF-8", path_, printable(text.key));
+    for (int pass = 0; pass < num_passes_; ++pass) {
+      for (size_t y = 0; y < png_get_image_height(png_, info_); ++y) {
+        png_read_row(png_, first_row + y * row_stride, nullptr);
       }
-      image.text.emplace_back(latin1_to_utf8(text.key),
-                              international ? std::string(content) : latin1_to_utf8(content));
     }
+    png_read_end(png_, nullptr);
+    return true;
   }
 
   const std::string& path_;
   Fault fault_;
   Input input_;
+  int num_passes_ = 1;
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
 };
@@ -247,10 +251,20 @@ class Writer {
 
 Image read_png(const std::string& path) {
   const MappedFile file = MappedFile::open(path);
-  const auto bytes = file.bytes();
+  Image image = read_png(file.bytes(), path);
+  file.expect_whole();
+  return image;
+}
+
+Image read_png(std::span<const std::byte> bytes, const std::string& path) {
   if (bytes.size() < kSignatureBytes ||
       png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, kSignatureBytes) != 0) {
     bad_input("{}: byte 0: expected the signature of a PNG file", path);
+  }
+  // libpng looks for it among the chunks that it skips.
+  constexpr size_t kTypeEnd = kSignatureBytes + 8;
+  if (bytes.size() >= kTypeEnd && std::memcmp(bytes.data() + kTypeEnd - 4, "IHDR", 4) != 0) {
+    bad_input("{}: byte 12: expected a header, found another chunk", path);
   }
   return Reader(bytes, path).read();
 }

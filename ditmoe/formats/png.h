@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,8 +19,11 @@ struct Image {
 };
 
 // Reads any PNG (palette, 16-bit and interlaced ones are expanded to 8-bit grey, RGB or RGBA).
-// Throws bad_input for damage or more than 2^28 pixels.
+// Throws bad_input for damage, more than 2^28 pixels or 2^20 on a side, or over 4 MiB of text.
 Image read_png(const std::string& path);
+
+// The same of a file's bytes; path names them in messages.
+Image read_png(std::span<const std::byte> bytes, const std::string& path);
 
 // Writes a PNG with its text as iTXt/tEXt chunks; whole or not at all.
 void write_png(const std::string& path, const Image& image);

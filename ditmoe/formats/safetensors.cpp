@@ -4,6 +4,7 @@
 #include <limits>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -20,6 +21,8 @@ using base::Json;
 
 constexpr size_t kPrefixBytes = 8;  // the header's length
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr size_t kMaxTensors = size_t{1} << 16;
+constexpr size_t kMaxMetadataBytes = size_t{16} << 20;
 constexpr size_t kDataAlignment = 64;
 constexpr std::string_view kMetadataName = "__metadata__";
 
@@ -150,6 +153,7 @@ class EntryParser {
 std::map<std::string, std::string> parse_metadata(const Json& json, const std::string& path) {
   if (!json.is_object()) bad_input("{}: {}: expected an object", path, kMetadataName);
   std::map<std::string, std::string> metadata;
+  size_t bytes = 0;
   for (const auto& [key, value] : json.items()) {
     if (!value.is_string()) {
       bad_input("{}: {}: {}: expected a string, found {}",
@@ -158,20 +162,23 @@ std::map<std::string, std::string> parse_metadata(const Json& json, const std::s
                 printable(key),
                 value.type_name());
     }
-    metadata.emplace(key, value.get_ref<const std::string&>());
+    const auto& text = value.get_ref<const std::string&>();
+    bytes += key.size() + text.size();
+    if (bytes > kMaxMetadataBytes) {
+      bad_input(
+          "{}: {}: expected at most {} bytes, found more", path, kMetadataName, kMaxMetadataBytes);
+    }
+    metadata.emplace(key, text);
   }
   return metadata;
 }
 
-// The entries in the order of their data, which must follow one another without hole or overlap
-// from the header to the end of the file: nothing hides between tensors, nothing is shared.
-void sort_and_check_tiling(std::vector<SafetensorsEntry>& entries,
-                           uint64_t data_begin,
-                           uint64_t file_bytes,
-                           const std::string& path) {
-  std::stable_sort(entries.begin(), entries.end(), [](const auto& left, const auto& right) {
-    return std::pair(left.offset, left.bytes) < std::pair(right.offset, right.bytes);
-  });
+// The data of the entries, in their order, must follow one another without hole or overlap from the
+// header to the end of the file: nothing hides between tensors, nothing is shared.
+void check_tiling(const std::vector<SafetensorsEntry>& entries,
+                  uint64_t data_begin,
+                  uint64_t file_bytes,
+                  const std::string& path) {
   uint64_t end = data_begin;
   for (const SafetensorsEntry& entry : entries) {
     if (entry.offset != end) {
@@ -243,32 +250,69 @@ std::string header_of(const std::vector<SafetensorsEntry>& tensors,
 struct SafetensorsFile::Contents {
   std::string path;
   MappedFile file;
+  std::span<const std::byte> bytes;
   std::vector<SafetensorsEntry> entries;
   std::map<std::string, std::string> metadata;
-  std::unordered_map<std::string, size_t> by_name;
+  std::unordered_map<std::string_view, size_t> by_name;  // views of the entries' names
+
+  void read_header();
+  void index_names();
 };
 
-SafetensorsFile SafetensorsFile::open(const std::string& path) {
-  auto contents = std::make_shared<Contents>();
-  contents->path = path;
-  contents->file = MappedFile::open(path);
-  const auto file = contents->file.bytes();
-  const std::string_view text = header_text(file, path);
-  const Json header = base::parse_json(text, path + ": header");
-
+// An entry at a time: the header of a hostile file, as one document, would take many times its
+// size.
+void SafetensorsFile::Contents::read_header() {
+  const std::string_view text = header_text(bytes, path);
   const uint64_t data_begin = kPrefixBytes + text.size();
-  const EntryParser parser(path, data_begin, file.size() - data_begin);
-  for (const auto& [name, json] : header.items()) {
+  const EntryParser parser(path, data_begin, bytes.size() - data_begin);
+  bool has_metadata = false;
+  const auto visit = [&](const std::string& name, const Json& json) {
     if (name == kMetadataName) {
-      contents->metadata = parse_metadata(json, path);
-    } else {
-      contents->entries.push_back(parser.parse(name, json));
+      if (std::exchange(has_metadata, true)) bad_input("{}: {} occurs twice", path, kMetadataName);
+      metadata = parse_metadata(json, path);
+      return;
+    }
+    if (entries.size() == kMaxTensors) {
+      bad_input("{}: expected at most {} tensors, found more", path, kMaxTensors);
+    }
+    entries.push_back(parser.parse(name, json));
+  };
+  base::parse_json_members(text, path + ": header", visit);
+  std::stable_sort(entries.begin(), entries.end(), [](const auto& left, const auto& right) {
+    return std::pair(left.offset, left.bytes) < std::pair(right.offset, right.bytes);
+  });
+  index_names();
+  check_tiling(entries, data_begin, bytes.size(), path);
+}
+
+void SafetensorsFile::Contents::index_names() {
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (!by_name.emplace(entries[i].name, i).second) {
+      bad_input("{}: tensor {} occurs twice", path, printable(entries[i].name));
     }
   }
-  sort_and_check_tiling(contents->entries, data_begin, file.size(), path);
-  for (size_t i = 0; i < contents->entries.size(); ++i) {
-    contents->by_name.emplace(contents->entries[i].name, i);
-  }
+}
+
+SafetensorsFile SafetensorsFile::open(const std::string& path) {
+  MappedFile file = MappedFile::open(path);
+  const auto bytes = file.bytes();
+  return parse(std::move(file), bytes, path);
+}
+
+SafetensorsFile SafetensorsFile::in_memory(std::span<const std::byte> bytes,
+                                           const std::string& path) {
+  return parse({}, bytes, path);
+}
+
+SafetensorsFile SafetensorsFile::parse(MappedFile file,
+                                       std::span<const std::byte> bytes,
+                                       const std::string& path) {
+  auto contents = std::make_shared<Contents>();
+  contents->path = path;
+  contents->file = std::move(file);
+  contents->bytes = bytes;
+  contents->read_header();
+  contents->file.expect_whole();
   SafetensorsFile result;
   result.contents_ = std::move(contents);
   return result;
@@ -296,11 +340,13 @@ const SafetensorsEntry& SafetensorsFile::entry(const std::string& name) const {
 
 base::TensorView SafetensorsFile::view(const std::string& name) const {
   const SafetensorsEntry& found = entry(name);
-  return {found.dtype, found.shape, contents_->file.bytes().data() + found.offset};
+  return {found.dtype, found.shape, contents_->bytes.data() + found.offset};
 }
 
+void SafetensorsFile::expect_whole() const { contents_->file.expect_whole(); }
+
 void SafetensorsFile::release(std::span<const std::byte> part) const {
-  contents_->file.release(part);
+  if (!contents_->file.bytes().empty()) contents_->file.release(part);
 }
 
 struct SafetensorsWriter::State {

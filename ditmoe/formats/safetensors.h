@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ditmoe/base/tensor.h"
+#include "ditmoe/formats/file.h"
 
 namespace ditmoe::formats {
 
@@ -23,12 +24,15 @@ struct SafetensorsEntry {
 
 // A safetensors file mapped read-only. Opening reads and checks the header only.
 // Format: u64-LE header length, JSON header, data (github.com/huggingface/safetensors).
-// Hostile files: header at most 100 MB, offsets must tile the data exactly, no duplicate names,
-// sizes are compared with the file's before anything is allocated.
+// Hostile files: header at most 100 MB, at most 2^16 tensors, offsets must tile the data exactly,
+// no duplicate names, sizes are compared with the file's before anything is allocated.
 class SafetensorsFile {
  public:
   // Throws bad_input "<path>: ..." with the tensor or byte offset at fault.
   static SafetensorsFile open(const std::string& path);
+
+  // The same of a file's bytes, which must outlive the object; path names them in messages.
+  static SafetensorsFile in_memory(std::span<const std::byte> bytes, const std::string& path);
 
   const std::string& path() const;
 
@@ -47,10 +51,17 @@ class SafetensorsFile {
   // Data may be unaligned for its type in foreign files. Throws bad_input for an unknown name.
   base::TensorView view(const std::string& name) const;
 
+  // See MappedFile::expect_whole; call it when values of views have been read, before using them.
+  void expect_whole() const;
+
   // See MappedFile::release; part of a view.
   void release(std::span<const std::byte> part) const;
 
  private:
+  static SafetensorsFile parse(MappedFile file,
+                               std::span<const std::byte> bytes,
+                               const std::string& path);
+
   struct Contents;
   std::shared_ptr<const Contents> contents_;
 };

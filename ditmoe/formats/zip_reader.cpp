@@ -22,6 +22,7 @@ constexpr uint64_t kEnd64LocatorBytes = 20;
 constexpr uint64_t kEnd64Bytes = 56;
 constexpr uint64_t kCentralBytes = 46;
 constexpr uint64_t kLocalBytes = 30;
+constexpr uint64_t kMaxEntries = uint64_t{1} << 16;
 constexpr uint32_t kSaturated = 0xFFFFFFFF;  // the value is in the zip64 field
 constexpr uint16_t kZip64Field = 1;
 constexpr uint16_t kFlagDescriptor = 1U << 3;
@@ -276,6 +277,10 @@ std::vector<ZipEntry> DirectoryReader::read() {
               path_,
               directory.entries,
               directory.bytes / kCentralBytes);
+  }
+  if (directory.entries > kMaxEntries) {
+    bad_input(
+        "{}: expected at most {} zip entries, found {}", path_, kMaxEntries, directory.entries);
   }
   std::vector<ZipEntry> entries;
   std::vector<std::pair<uint64_t, uint64_t>> ranges;  // from local header to the end of the data

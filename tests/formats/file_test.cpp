@@ -1,6 +1,10 @@
 #include "ditmoe/formats/file.h"
 
+#include <csignal>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -45,6 +49,75 @@ TEST(MappedFileTest, FolderPipeAndLinkLoopAreBadInput) {
   expect_error([&] { MappedFile::open(dir.path().string()); }, ErrorKind::kBadInput, "a folder");
   expect_error([&] { MappedFile::open(pipe); }, ErrorKind::kBadInput, "a pipe");
   expect_error([&] { MappedFile::open(loop); }, ErrorKind::kBadInput, loop);
+}
+
+constexpr size_t kPages = 4;
+
+size_t page_bytes() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
+
+TEST(MappedFileTest, PagesOfAShrunkFileReadAsZerosAndAreNoticed) {
+  const TempDir dir;
+  const std::string path = dir.put("a", std::string(kPages * page_bytes(), 'x'));
+  const MappedFile file = MappedFile::open(path);
+  file.expect_whole();
+  std::filesystem::resize_file(path, page_bytes() + 10);
+  EXPECT_EQ(file.bytes()[0], std::byte{'x'});
+  EXPECT_EQ(file.bytes()[kPages * page_bytes() - 1], std::byte{0});
+  EXPECT_EQ(file.bytes()[2 * page_bytes()], std::byte{0});
+  std::filesystem::resize_file(path, kPages * page_bytes());  // what was read stays wrong
+  expect_error([&] { file.expect_whole(); }, ErrorKind::kBadInput, "became shorter", path + ": ");
+}
+
+TEST(MappedFileTest, BytesMissingFromTheLastPageAreNoticed) {
+  const TempDir dir;
+  const std::string path = dir.put("a", "abc");
+  const MappedFile file = MappedFile::open(path);
+  std::filesystem::resize_file(path, 2);
+  EXPECT_EQ(file.bytes()[2], std::byte{0});
+  expect_error([&] { file.expect_whole(); }, ErrorKind::kBadInput, "became shorter");
+}
+
+TEST(MappedFileTest, AnotherFileAtTheSameAddressIsWhole) {
+  const TempDir dir;
+  const std::string path = dir.put("a", std::string(kPages * page_bytes(), 'x'));
+  for (int i = 0; i < 3; ++i) {
+    std::filesystem::resize_file(path, kPages * page_bytes());
+    const MappedFile file = MappedFile::open(path);
+    file.expect_whole();
+    std::filesystem::resize_file(path, 0);
+    EXPECT_EQ(file.bytes()[0], std::byte{0});
+    expect_error([&] { file.expect_whole(); }, ErrorKind::kBadInput, "became shorter");
+  }
+}
+
+// A page behind the end of a file, mapped by somebody else.
+const volatile char* lost_page(const TempDir& dir) {
+  const int descriptor = open(dir.put("other", "").c_str(), O_RDONLY);
+  void* page = mmap(nullptr, page_bytes(), PROT_READ, MAP_PRIVATE, descriptor, 0);
+  close(descriptor);
+  return static_cast<const char*>(page);
+}
+
+TEST(MappedFileDeathTest, FaultsElsewhereGoToTheHandlerBefore) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto fault = [] {
+    const TempDir dir;
+    std::signal(SIGBUS, [](int) { _exit(7); });
+    const MappedFile file = MappedFile::open(dir.put("a", "abc"));
+    [[maybe_unused]] const char lost = *lost_page(dir);
+  };
+  EXPECT_EXIT(fault(), testing::ExitedWithCode(7), "");
+}
+
+TEST(MappedFileDeathTest, FaultsElsewhereAreFatalWithoutAHandler) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto fault = [] {
+    const TempDir dir;
+    std::signal(SIGBUS, SIG_DFL);
+    const MappedFile file = MappedFile::open(dir.put("a", "abc"));
+    [[maybe_unused]] const char lost = *lost_page(dir);
+  };
+  EXPECT_EXIT(fault(), testing::KilledBySignal(SIGBUS), "");
 }
 
 TEST(AtomicFileTest, AppearsOnCommitOnly) {

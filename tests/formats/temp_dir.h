@@ -49,14 +49,18 @@ inline std::string bytes_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Expects action to throw an Error of this kind, in one line that contains fragment.
+// Expects action to throw an Error of this kind, in one line that begins so and contains fragment.
 template <typename Action>
-void expect_error(Action&& action, base::ErrorKind kind, const std::string& fragment) {
+void expect_error(Action&& action,
+                  base::ErrorKind kind,
+                  const std::string& fragment,
+                  const std::string& beginning = "") {
   try {
     action();
   } catch (const base::Error& error) {
     const std::string message = error.what();
     EXPECT_EQ(error.kind(), kind) << message;
+    EXPECT_TRUE(message.starts_with(beginning)) << message << "\nbegins not: " << beginning;
     EXPECT_NE(message.find(fragment), std::string::npos) << message << "\nlacks: " << fragment;
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
     EXPECT_LT(message.size(), 2000U);

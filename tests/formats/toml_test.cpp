@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "malformed.h"
 #include "temp_dir.h"
 
 namespace ditmoe::formats {
@@ -10,7 +9,6 @@ namespace {
 
 using base::ErrorKind;
 using test::expect_error;
-using test::MalformedCase;
 using test::TempDir;
 
 constexpr auto kRecipe = R"(name = "fashion"
@@ -215,35 +213,6 @@ std::string repeated(const std::string& text, int count) {
   for (int i = 0; i < count; ++i) out += text;
   return out;
 }
-
-std::vector<MalformedCase> cases() {
-  return {
-      {"NoValue", "a =\n", "bad.toml:1: "},
-      {"DuplicateKey", "a = 1\na = 2\n", "bad.toml:2: "},
-      {"DuplicateTable", "[a]\n[a]\n", "bad.toml:2: "},
-      {"UnendedString", "a = \"x\n", "bad.toml:1: "},
-      {"UnendedArray", "a = [1,\n", "bad.toml:"},
-      {"NotUtf8", "a = \"\xff\"\n", "bad.toml:"},
-      {"ZeroByte", std::string("a = 1\0\n", 7), "bad.toml:1: "},
-      {"IntegerOverflow", "a = 9223372036854775808\n", "bad.toml:1: "},
-      {"DeepArrays", "a = " + repeated("[", 100'000), "bad.toml:1: "},
-      {"DeepTables", "a = " + repeated("{a=", 50'000), "bad.toml:1: "},
-      {"DeepDottedKey", repeated("a.", 100'000) + "a = 1", "at most 32 dots"},
-      {"DeepHeader", "[" + repeated("a . ", 60'000) + "a]", "at most 32 dots"},
-      {"DeepQuotedKey", repeated("\"a\".", 50'000) + "a = 1", "at most 32 dots"},
-      {"Large", repeated("# comment\n", 30'000), "at most 262144 bytes"},
-  };
-}
-
-class TomlMalformedTest : public testing::TestWithParam<MalformedCase> {};
-
-TEST_P(TomlMalformedTest, IsBadInputThatNamesTheLine) {
-  expect_error([&] { TomlDocument::parse(GetParam().file, "bad.toml"); },
-               ErrorKind::kBadInput,
-               GetParam().message);
-}
-
-INSTANTIATE_TEST_SUITE_P(Toml, TomlMalformedTest, testing::ValuesIn(cases()), test::name_of_case);
 
 TEST(TomlTest, TheDeepestDocumentAllowedFitsTheStack) {
   const std::string level = "{" + repeated("a.", 30) + "a=";

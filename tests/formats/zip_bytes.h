@@ -101,7 +101,8 @@ inline std::string zip_of(const std::vector<ZipPart>& parts) {
 
 // The archive with a zip64 end, which repeats in 64 bits what its end says, plus the given errors.
 struct Zip64Errors {
-  uint64_t entries = 0;
+  uint64_t entries = 0;       // in all, but not in this part
+  uint64_t more_entries = 0;  // what 16 bits could not say
   uint64_t bytes = 0;
   uint64_t offset = 0;
   uint64_t end_offset = 0;
@@ -112,7 +113,7 @@ inline std::string with_zip64_end(const std::string& zip, const Zip64Errors& err
   constexpr size_t kEndBytes = 22;
   const std::string end = zip.substr(zip.size() - kEndBytes);
   const auto* fields = reinterpret_cast<const std::byte*>(end.data());
-  const uint64_t entries = load_little<uint16_t>(fields + 10);
+  const uint64_t entries = load_little<uint16_t>(fields + 10) + errors.more_entries;
   std::string out = zip.substr(0, zip.size() - kEndBytes);
   const uint64_t end_offset = out.size();
   append_little(out, uint32_t{0x06064B50});
