@@ -11,10 +11,13 @@
 
 #include "ditmoe/base/cpu.h"
 #include "ditmoe/base/error.h"
+#include "ditmoe/base/log.h"
 #include "ditmoe/base/version.h"
 
 namespace ditmoe::apps {
 namespace {
+
+constexpr double kBearableLoad = 0.1;  // CPUs
 
 // Time that all CPUs were busy since the machine started; 0 where it is not told.
 double machine_seconds() {
@@ -46,7 +49,9 @@ double Timings::quantile(double quantile) const {
   std::vector<double> sorted = seconds_;
   std::ranges::sort(sorted);
   const double rank = quantile * static_cast<double>(sorted.size() - 1);
-  return sorted[static_cast<size_t>(std::lround(rank))];
+  const auto below = static_cast<size_t>(rank);
+  const size_t above = std::min(below + 1, sorted.size() - 1);
+  return std::lerp(sorted[below], sorted[above], rank - static_cast<double>(below));
 }
 
 base::Json Timings::json() const {
@@ -62,7 +67,12 @@ ForeignLoad::ForeignLoad()
 double ForeignLoad::cpus() const {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   const double foreign = machine_seconds() - machine_ - (own_seconds() - own_);
-  return std::max(0.0, foreign / elapsed.count());
+  const double cpus = std::max(0.0, foreign / elapsed.count());
+  if (cpus > kBearableLoad) {
+    base::log_warning("other programs took {:.2f} CPUs meanwhile: these figures are worth little",
+                      cpus);
+  }
+  return cpus;
 }
 
 base::Json machine_json(int threads) {

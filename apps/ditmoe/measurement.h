@@ -23,7 +23,7 @@ class Timings {
 
   double total() const;
 
-  // Nearest rank, quantile in [0, 1]; at least one timing.
+  // Interpolated between the two nearest, quantile in [0, 1]; at least one timing.
   double quantile(double quantile) const;
 
   double median() const { return quantile(0.5); }
@@ -40,7 +40,7 @@ class ForeignLoad {
  public:
   ForeignLoad();
 
-  // CPUs, on average since construction.
+  // CPUs, on average since construction. Warns where that is more than a measurement bears.
   double cpus() const;
 
  private:

@@ -57,7 +57,8 @@ std::string bytes_text(uint64_t bytes) {
   if (bytes >= uint64_t{10} << 30) return fmt::format("{:.1f} GiB", value / (1 << 30));
   if (bytes >= uint64_t{1} << 30) return fmt::format("{:.2f} GiB", value / (1 << 30));
   if (bytes >= uint64_t{1} << 20) return fmt::format("{:.1f} MiB", value / (1 << 20));
-  return fmt::format("{:.1f} KiB", value / (1 << 10));
+  if (bytes >= uint64_t{1} << 10) return fmt::format("{:.1f} KiB", value / (1 << 10));
+  return fmt::format("{} bytes", bytes);
 }
 
 }  // namespace ditmoe::base

@@ -13,7 +13,7 @@ uint64_t free_memory();
 // described in `membership` (/proc/self/cgroup), below `mount` (/sys/fs/cgroup).
 uint64_t memory_limit(const std::string& membership, const std::string& mount);
 
-// "16.1 GiB", "1.48 GiB", "24.4 MiB", "0.5 KiB".
+// "16.1 GiB", "1.48 GiB", "24.4 MiB", "1.5 KiB", "5 bytes".
 std::string bytes_text(uint64_t bytes);
 
 }  // namespace ditmoe::base

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <system_error>
+#include <tuple>
 #include <unistd.h>
 #include <utility>
 
@@ -49,14 +50,38 @@ std::string folder_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// A name beside `path` that no other file of this process has.
+std::string name_beside(const std::string& path) {
+  static std::atomic<unsigned> count = 0;
+  return fmt::format("{}.tmp.{}.{}", path, ::getpid(), count++);
+}
+
 // Creates a file that did not exist, with the permissions any new file gets (mkstemp's are
 // narrower), and returns its name and descriptor.
 std::pair<std::string, int> create_beside(const std::string& path) {
-  static std::atomic<unsigned> count = 0;
   while (true) {
-    std::string name = fmt::format("{}.tmp.{}.{}", path, ::getpid(), count++);
+    std::string name = name_beside(path);
     const int descriptor = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor >= 0) return {std::move(name), descriptor};
+    if (errno != EEXIST) base::failure("{}: cannot be written: {}", path, reason(errno));
+  }
+}
+
+// A file of the folder without a name, which is gone with the process however that ends; -1 where
+// the file system has none, or no name could be given to it.
+int create_nameless(const std::string& folder) {
+  if (::access("/proc/self/fd", X_OK) != 0) return -1;
+  return ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+}
+
+// Names a nameless file; returns the name, beside `path`.
+std::string link_beside(const std::string& path, int descriptor) {
+  const std::string nameless = fmt::format("/proc/self/fd/{}", descriptor);
+  while (true) {
+    std::string name = name_beside(path);
+    const int linked =
+        ::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW);
+    if (linked == 0) return name;
     if (errno != EEXIST) base::failure("{}: cannot be written: {}", path, reason(errno));
   }
 }
@@ -144,13 +169,13 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     base::failure("{}: cannot be written: exists and is not a regular file", path_);
   }
-  auto [name, descriptor] = create_beside(path_);
-  temporary_ = std::move(name);
+  int descriptor = create_nameless(folder_of(path_));
+  if (descriptor < 0) std::tie(temporary_, descriptor) = create_beside(path_);
   file_ = ::fdopen(descriptor, "wb");
   if (file_ == nullptr) {
     const int error = errno;
     ::close(descriptor);
-    ::unlink(temporary_.c_str());
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
     base::failure("{}: cannot be written: {}", path_, reason(error));
   }
 }
@@ -177,6 +202,7 @@ void AtomicFile::commit() {
   if (std::fflush(file_) != 0 || std::ferror(file_) != 0 || ::fsync(::fileno(file_)) != 0) {
     base::failure("{}: cannot be written: {}", path_, reason(errno));
   }
+  if (temporary_.empty()) temporary_ = link_beside(path_, ::fileno(file_));
   if (std::fclose(std::exchange(file_, nullptr)) != 0) {
     base::failure("{}: cannot be written: {}", path_, reason(errno));
   }

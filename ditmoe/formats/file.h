@@ -31,8 +31,9 @@ class MappedFile {
   std::shared_ptr<const Mapping> mapping_;
 };
 
-// Writes a file under a temporary name beside `path` and gives it its name on commit(); without
-// commit the temporary file is removed. Errors throw failure naming the path.
+// Writes a file that has no name, or a temporary one beside `path` where the file system cannot do
+// that, and gives it its name on commit(); without commit it is gone. Errors throw failure naming
+// the path.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -51,7 +52,7 @@ class AtomicFile {
 
  private:
   std::string path_;
-  std::string temporary_;
+  std::string temporary_;  // empty while the file has no name
   std::FILE* file_ = nullptr;
 };
 

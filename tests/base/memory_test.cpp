@@ -65,7 +65,7 @@ TEST(FreeMemoryTest, IsBelowWhatCanBeAddressed) {
 }
 
 TEST(BytesTextTest, ChoosesTheUnit) {
-  EXPECT_EQ(bytes_text(0), "0.0 KiB");
+  EXPECT_EQ(bytes_text(0), "0 bytes");
   EXPECT_EQ(bytes_text(1536), "1.5 KiB");
   EXPECT_EQ(bytes_text(uint64_t{5} << 20), "5.0 MiB");
   EXPECT_EQ(bytes_text(uint64_t{1} << 30), "1.00 GiB");

@@ -139,6 +139,22 @@ TEST(AtomicFileTest, LeavesNothingBehindWithoutCommit) {
   EXPECT_EQ(dir.count(), 0U);
 }
 
+TEST(AtomicFileDeathTest, LeavesNothingBehindWhenTheProcessIsKilled) {
+  const TempDir dir;
+  const int nameless = ::open(dir.path().c_str(), O_TMPFILE | O_WRONLY, 0600);
+  if (nameless < 0) GTEST_SKIP() << "this file system has no files without a name";
+  ::close(nameless);
+  EXPECT_EXIT(
+      {
+        AtomicFile file(dir.file("a"));
+        file.write(std::string(1 << 20, 'x'));
+        ::raise(SIGKILL);
+      },
+      testing::KilledBySignal(SIGKILL),
+      "");
+  EXPECT_EQ(dir.count(), 0U);
+}
+
 TEST(AtomicFileTest, HasTheUsualPermissions) {
   const TempDir dir;
   const mode_t mask = umask(022);
