@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <fcntl.h>
 #include <optional>
 #include <sys/mman.h>
@@ -154,10 +155,17 @@ void MappedFile::expect_whole() const {
   base::bad_input("{}: became shorter, or could not be read, while it was in use", mapping_->path);
 }
 
+bool MappedFile::contains(std::span<const std::byte> part) const {
+  const auto begin = reinterpret_cast<uintptr_t>(bytes().data());
+  const auto first = reinterpret_cast<uintptr_t>(part.data());
+  return first >= begin && first - begin <= bytes().size() &&
+         part.size() <= bytes().size() - (first - begin);
+}
+
 void MappedFile::release(std::span<const std::byte> part) const {
   static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  DITMOE_ASSERT(contains(part));
   const auto begin = static_cast<size_t>(part.data() - bytes().data());
-  DITMOE_ASSERT(begin + part.size() <= bytes().size());
   const size_t first = (begin + page - 1) / page * page;
   const size_t last = (begin + part.size()) / page * page;
   if (first >= last) return;

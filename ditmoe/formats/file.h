@@ -22,6 +22,9 @@ class MappedFile {
   // anyone relies on what they read.
   void expect_whole() const;
 
+  // Whether part lies within bytes().
+  bool contains(std::span<const std::byte> part) const;
+
   // Takes the pages that lie within part, of bytes(), out of this process's memory; they come back
   // from the system's cache or the disk when they are looked at again.
   void release(std::span<const std::byte> part) const;

@@ -345,6 +345,10 @@ base::TensorView SafetensorsFile::view(const std::string& name) const {
 
 void SafetensorsFile::expect_whole() const { contents_->file.expect_whole(); }
 
+bool SafetensorsFile::is_mapped(std::span<const std::byte> part) const {
+  return contents_->file.contains(part);
+}
+
 void SafetensorsFile::release(std::span<const std::byte> part) const {
   if (!contents_->file.bytes().empty()) contents_->file.release(part);
 }

@@ -10,17 +10,12 @@
 
 #include "ditmoe/base/tensor.h"
 #include "ditmoe/formats/file.h"
+#include "ditmoe/formats/tensor_file.h"
 
 namespace ditmoe::formats {
 
 // One entry of a safetensors header.
-struct SafetensorsEntry {
-  std::string name;
-  base::DType dtype = base::DType::kF32;
-  base::Shape shape;
-  uint64_t offset = 0;  // from the start of the file, in bytes
-  uint64_t bytes = 0;
-};
+using SafetensorsEntry = TensorEntry;
 
 // A safetensors file mapped read-only. Opening reads and checks the header only.
 // Format: u64-LE header length, JSON header, data (github.com/huggingface/safetensors).
@@ -53,6 +48,9 @@ class SafetensorsFile {
 
   // See MappedFile::expect_whole; call it when values of views have been read, before using them.
   void expect_whole() const;
+
+  // Whether part lies within the file's mapping.
+  bool is_mapped(std::span<const std::byte> part) const;
 
   // See MappedFile::release; part of a view.
   void release(std::span<const std::byte> part) const;

@@ -1,0 +1,158 @@
+#include "ditmoe/formats/tensor_file.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/formats/bytes.h"
+#include "ditmoe/formats/file.h"
+#include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/sharded_safetensors.h"
+
+namespace ditmoe::formats {
+namespace {
+
+using base::bad_input;
+
+// What a folder may hold, the most usual first.
+constexpr std::array<const char*, 4> kFolderFiles = {
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+};
+
+class SafetensorsTensors final : public TensorFile {
+ public:
+  explicit SafetensorsTensors(SafetensorsFile file)
+      : TensorFile(file.path(), file.entries(), file.metadata()), file_(std::move(file)) {}
+
+  FileFormat format() const override { return FileFormat::kSafetensors; }
+
+  base::TensorView view(const std::string& name) const override { return file_.view(name); }
+
+  void release(std::span<const std::byte> part) const override {
+    if (file_.is_mapped(part)) file_.release(part);
+  }
+
+ private:
+  SafetensorsFile file_;
+};
+
+enum class Kind { kSafetensors, kIndex, kUnknown };
+
+// By its first bytes; whether it is sound is for its reader to say.
+Kind kind_of(std::string_view bytes) {
+  constexpr size_t kLengthBytes = 8;
+  constexpr uint64_t kLongestHeader = 100'000'000;
+  const bool has_header = bytes.size() > kLengthBytes && bytes[kLengthBytes] == '{';
+  const size_t first = bytes.find_first_not_of(" \t\r\n");
+  const bool is_object = first != std::string_view::npos && bytes[first] == '{';
+  if (!has_header) return is_object ? Kind::kIndex : Kind::kUnknown;
+  // A header's length can look like text, but then it is short.
+  const auto length = load_little<uint64_t>(reinterpret_cast<const std::byte*>(bytes.data()));
+  return is_object && length > kLongestHeader ? Kind::kIndex : Kind::kSafetensors;
+}
+
+// What a file is that cannot be read.
+std::string describe(std::string_view bytes) {
+  constexpr std::string_view kLegacyMagic =
+      "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+  constexpr size_t kTarMagic = 257;
+  if (bytes.empty()) return "an empty file";
+  if (bytes.starts_with(kLegacyMagic)) {
+    return "a PyTorch file of before version 1.6, which a newer torch.save can write anew";
+  }
+  if (bytes[0] == '\x80') return "a pickle that torch.save did not write";
+  if (bytes.substr(std::min(bytes.size(), kTarMagic)).starts_with("ustar")) return "a tar archive";
+  const std::string_view beginning = bytes.substr(0, 8);
+  return fmt::format(
+      "a file that begins with {:02x}",
+      fmt::join(std::vector<unsigned char>(beginning.begin(), beginning.end()), " "));
+}
+
+std::string file_in_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const char* name : kFolderFiles) {
+    if (std::filesystem::exists(folder / name, error)) return (folder / name).string();
+  }
+  bad_input("{}: expected a file, or a folder that holds one of {}; found a folder without",
+            folder.string(),
+            fmt::join(kFolderFiles, ", "));
+}
+
+}  // namespace
+
+std::string_view name_of(FileFormat format) {
+  switch (format) {
+    case FileFormat::kSafetensors:
+      return "safetensors";
+    case FileFormat::kShardedSafetensors:
+      return "sharded safetensors";
+    case FileFormat::kPytorch:
+      return "PyTorch";
+  }
+  return "";
+}
+
+std::string_view to_word(WeightSet weights) { return weights == WeightSet::kEma ? "ema" : "model"; }
+
+WeightSet weight_set_from(std::string_view word, const std::string& what) {
+  for (const WeightSet weights : {WeightSet::kEma, WeightSet::kModel}) {
+    if (word == to_word(weights)) return weights;
+  }
+  bad_input("{}: expected ema or model, found {}", what, printable(word));
+}
+
+TensorFile::TensorFile(std::string path,
+                       std::vector<TensorEntry> entries,
+                       std::map<std::string, std::string> metadata)
+    : path_(std::move(path)), entries_(std::move(entries)), metadata_(std::move(metadata)) {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const bool is_new = by_name_.emplace(entries_[i].name, i).second;
+    DITMOE_ASSERT(is_new);
+  }
+}
+
+const TensorEntry& TensorFile::entry(const std::string& name) const {
+  return entries_[index_of(name)];
+}
+
+size_t TensorFile::index_of(const std::string& name) const {
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end()) {
+    bad_input("{}: expected a tensor {}, found none", path_, printable(name));
+  }
+  return found->second;
+}
+
+std::shared_ptr<const TensorFile> TensorFile::open(const std::string& path,
+                                                   std::optional<WeightSet> weights) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return open(file_in_folder(path), weights);
+  const MappedFile file = MappedFile::open(path);
+  const std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()),
+                               file.bytes().size());
+  const Kind kind = kind_of(bytes);
+  if (kind == Kind::kUnknown) {
+    bad_input("{}: expected safetensors, or the index of several, found {}",
+              path,
+              describe(bytes));
+  }
+  if (weights) {
+    bad_input(
+        "{}: holds one set of weights, there are none to choose from; only PyTorch "
+        "checkpoints hold several",
+        path);
+  }
+  if (kind == Kind::kIndex) return open_sharded_safetensors(path);
+  return std::make_shared<SafetensorsTensors>(SafetensorsFile::open(path));
+}
+
+}  // namespace ditmoe::formats
