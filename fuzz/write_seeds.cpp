@@ -15,6 +15,7 @@
 #include "idx_bytes.h"
 #include "npy_bytes.h"
 #include "png_bytes.h"
+#include "torch_bytes.h"
 #include "zip_bytes.h"
 
 namespace {
@@ -110,6 +111,20 @@ void write_texts(const Seeds& seeds) {
             "date = 1979-05-27T07:32:00Z\n[[list]]\nb = {c = 0x1f, d = 1e-3}\n");
 }
 
+void write_checkpoints(const Seeds& seeds) {
+  const std::string tensor = test::PickledTensor{}.opcodes();
+  const std::string strided =
+      test::PickledTensor{.size = {2, 2}, .stride = {0, 1}, .rest = "}"}.opcodes();
+  const std::string weights = test::ordered_dict() + "(" + test::pickled_text("a") + tensor +
+                              test::pickled_text("b") + test::pickled_parameter(strided) + "u}b";
+  const std::string checkpoint =
+      test::pickled_dict({{"ema", weights}, {"model", weights}, {"epoch", "K\x01"}});
+  seeds.put("pickle", "whole", test::raw("\x80\x02") + checkpoint + ".");
+  seeds.put("torch", "whole", test::torch_file_of(checkpoint, test::counted_floats(2)));
+  seeds.put("torch", "bare", test::torch_file_of(weights, test::counted_floats(2)));
+  seeds.put("torch", "legacy", test::LegacyFile{}.bytes());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -123,11 +138,15 @@ int main(int argc, char** argv) {
   seeds.put("metadata", test::json_cases());
   seeds.put("npz", test::npz_cases());
   seeds.put("npz", test::zip_cases());
+  seeds.put("pickle", test::pickle_cases());
   seeds.put("png", test::png_cases());
   seeds.put("safetensors", test::safetensors_cases());
   seeds.put("toml", test::toml_cases());
+  seeds.put("torch", test::torch_archive_cases());
+  seeds.put("torch", test::torch_tensor_cases());
   write_arrays(seeds);
   write_images(seeds);
   write_texts(seeds);
+  write_checkpoints(seeds);
   return 0;
 }

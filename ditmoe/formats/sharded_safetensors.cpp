@@ -42,6 +42,10 @@ class ShardedTensors final : public TensorFile {
     return shards_[shard_of_entry_[index_of(name)]].view(name);
   }
 
+  void expect_whole() const override {
+    for (const SafetensorsFile& shard : shards_) shard.expect_whole();
+  }
+
   void release(std::span<const std::byte> part) const override {
     for (const SafetensorsFile& shard : shards_) {
       if (shard.is_mapped(part)) shard.release(part);

@@ -14,6 +14,8 @@
 #include "ditmoe/formats/file.h"
 #include "ditmoe/formats/safetensors.h"
 #include "ditmoe/formats/sharded_safetensors.h"
+#include "ditmoe/formats/torch_file.h"
+#include "ditmoe/formats/torch_legacy.h"
 
 namespace ditmoe::formats {
 namespace {
@@ -37,6 +39,8 @@ class SafetensorsTensors final : public TensorFile {
 
   base::TensorView view(const std::string& name) const override { return file_.view(name); }
 
+  void expect_whole() const override { file_.expect_whole(); }
+
   void release(std::span<const std::byte> part) const override {
     if (file_.is_mapped(part)) file_.release(part);
   }
@@ -45,12 +49,14 @@ class SafetensorsTensors final : public TensorFile {
   SafetensorsFile file_;
 };
 
-enum class Kind { kSafetensors, kIndex, kUnknown };
+enum class Kind { kSafetensors, kIndex, kTorch, kTorchLegacy, kUnknown };
 
 // By its first bytes; whether it is sound is for its reader to say.
 Kind kind_of(std::string_view bytes) {
   constexpr size_t kLengthBytes = 8;
   constexpr uint64_t kLongestHeader = 100'000'000;
+  if (bytes.starts_with("PK\x03\x04")) return Kind::kTorch;
+  if (is_torch_legacy(std::as_bytes(std::span(bytes)))) return Kind::kTorchLegacy;
   const bool has_header = bytes.size() > kLengthBytes && bytes[kLengthBytes] == '{';
   const size_t first = bytes.find_first_not_of(" \t\r\n");
   const bool is_object = first != std::string_view::npos && bytes[first] == '{';
@@ -62,13 +68,8 @@ Kind kind_of(std::string_view bytes) {
 
 // What a file is that cannot be read.
 std::string describe(std::string_view bytes) {
-  constexpr std::string_view kLegacyMagic =
-      "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
   constexpr size_t kTarMagic = 257;
   if (bytes.empty()) return "an empty file";
-  if (bytes.starts_with(kLegacyMagic)) {
-    return "a PyTorch file of before version 1.6, which a newer torch.save can write anew";
-  }
   if (bytes[0] == '\x80') return "a pickle that torch.save did not write";
   if (bytes.substr(std::min(bytes.size(), kTarMagic)).starts_with("ustar")) return "a tar archive";
   const std::string_view beginning = bytes.substr(0, 8);
@@ -141,10 +142,14 @@ std::shared_ptr<const TensorFile> TensorFile::open(const std::string& path,
                                file.bytes().size());
   const Kind kind = kind_of(bytes);
   if (kind == Kind::kUnknown) {
-    bad_input("{}: expected safetensors, or the index of several, found {}",
+    bad_input("{}: expected safetensors, the index of several, or a PyTorch checkpoint, found {}",
               path,
               describe(bytes));
   }
+  if (kind == Kind::kTorch)
+    return open_torch_file(read_torch_archive(path, file.bytes()), file, weights);
+  if (kind == Kind::kTorchLegacy)
+    return open_torch_file(read_torch_legacy(path, file.bytes()), file, weights);
   if (weights) {
     bad_input(
         "{}: holds one set of weights, there are none to choose from; only PyTorch "

@@ -78,6 +78,9 @@ class TensorFile {
   // kept. Threads may ask at once. Throws bad_input for an unknown name.
   virtual base::TensorView view(const std::string& name) const = 0;
 
+  // See MappedFile::expect_whole; call it when values of views have been read, before using them.
+  virtual void expect_whole() const = 0;
+
   // See MappedFile::release. part: of a view; nothing happens where it is not mapped.
   virtual void release(std::span<const std::byte> part) const = 0;
 

@@ -30,6 +30,9 @@ struct ZipEntry {
 std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> archive,
                                          const std::string& path);
 
+// Whether the content of a stored entry has the checksum that the archive says.
+bool has_right_checksum(const ZipEntry& stored);
+
 // Reads an entry's content from its beginning to its end.
 class ZipEntryReader {
  public:

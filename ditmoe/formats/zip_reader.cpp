@@ -312,6 +312,12 @@ std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> archive,
   return DirectoryReader(archive, path).read();
 }
 
+bool has_right_checksum(const ZipEntry& stored) {
+  DITMOE_ASSERT(!stored.deflated);
+  const auto* data = reinterpret_cast<const Bytef*>(stored.stored.data());
+  return crc32_z(0, data, stored.stored.size()) == stored.crc;
+}
+
 ZipEntryReader::ZipEntryReader(const ZipEntry& entry, std::string place)
     : entry_(entry), place_(std::move(place)) {
   if (entry.deflated) {

@@ -14,9 +14,12 @@ namespace ditmoe::formats::test {
 std::vector<MalformedCase> idx_cases();
 std::vector<MalformedCase> json_cases();  // of metadata, settings, manifests: base::parse_json
 std::vector<MalformedCase> npz_cases();   // the arrays inside
+std::vector<MalformedCase> pickle_cases();
 std::vector<MalformedCase> png_cases();
 std::vector<MalformedCase> safetensors_cases();
 std::vector<MalformedCase> toml_cases();
+std::vector<MalformedCase> torch_archive_cases();
+std::vector<MalformedCase> torch_tensor_cases();
 std::vector<MalformedCase> zip_cases();  // the archive; read as npz
 
 inline std::string repeated(const std::string& text, int count) {
@@ -29,6 +32,13 @@ inline std::string repeated(const std::string& text, int count) {
 inline std::string patched(std::string file, int64_t offset, const std::string& bytes) {
   const int64_t start = offset < 0 ? static_cast<int64_t>(file.size()) + offset : offset;
   return file.replace(static_cast<size_t>(start), bytes.size(), bytes);
+}
+
+// The cases with a word before their names, which keeps those of several tables apart.
+inline std::vector<MalformedCase> prefixed(const std::string& word,
+                                           std::vector<MalformedCase> cases) {
+  for (MalformedCase& malformed : cases) malformed.name = word + "_" + malformed.name;
+  return cases;
 }
 
 template <typename... Tables>

@@ -11,8 +11,10 @@
 #include "ditmoe/formats/checksum.h"
 #include "ditmoe/formats/idx.h"
 #include "ditmoe/formats/npz.h"
+#include "ditmoe/formats/pickle.h"
 #include "ditmoe/formats/png.h"
 #include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/formats/toml.h"
 
 #include "cases.h"
@@ -31,17 +33,31 @@ struct Parser {
 
 void open_npz(const std::string& path) { read_npz(path); }
 
+void open_pickle(const std::string& path) {
+  const MappedFile file = MappedFile::open(path);
+  Pickle::parse(file.bytes(), path);
+}
+
+// Not a folder, which a checkpoint may be too.
+void open_checkpoint(const std::string& path) {
+  MappedFile::open(path);
+  TensorFile::open(path);
+}
+
 const std::vector<Parser> kParsers = {
     {"Idx", [](const std::string& path) { read_idx(path); }, test::idx_cases},
     {"Json",
      [](const std::string& path) { base::parse_json(read_text(path), path); },
      test::json_cases},
     {"Npz", open_npz, test::npz_cases},
+    {"Pickle", open_pickle, test::pickle_cases},
     {"Png", [](const std::string& path) { read_png(path); }, test::png_cases},
     {"Safetensors",
      [](const std::string& path) { SafetensorsFile::open(path); },
      test::safetensors_cases},
     {"Toml", [](const std::string& path) { TomlDocument::open(path); }, test::toml_cases},
+    {"TorchArchive", open_checkpoint, test::torch_archive_cases},
+    {"TorchTensor", open_checkpoint, test::torch_tensor_cases},
     {"Zip", open_npz, test::zip_cases},
 };
 

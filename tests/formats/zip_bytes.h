@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -130,6 +131,73 @@ inline std::string with_zip64_end(const std::string& zip, const Zip64Errors& err
   append_little(out, end_offset + errors.end_offset);
   append_little(out, uint32_t{1});
   return out + end;
+}
+
+// Writes an archive of two stored entries as PyTorch does beyond 4 GiB: the first of `large` bytes,
+// zero but for its end, which takes no room on the disk; sizes and the second's offset in zip64
+// fields of the directory; a checksum of the second alone. Returns path.
+inline std::string write_large_zip(const std::string& path,
+                                   const std::string& large_name,
+                                   uint64_t large,
+                                   const std::string& large_end,
+                                   const std::string& name,
+                                   const std::string& content) {
+  const auto local = [](const std::string& entry) {
+    std::string header;
+    append_little(header, uint32_t{0x04034B50});
+    append_little(header, uint16_t{0});
+    append_little(header, uint16_t{0x0808});  // sizes follow, name in UTF-8
+    header += std::string(18, '\0');
+    append_little(header, static_cast<uint16_t>(entry.size()));
+    append_little(header, uint16_t{0});
+    return header + entry;
+  };
+  const uint64_t second = local(large_name).size() + large;
+  const auto central = [](const std::string& entry, uint32_t crc, uint64_t bytes, uint64_t offset) {
+    std::string header;
+    append_little(header, uint32_t{0x02014B50});
+    append_little(header, uint32_t{0});
+    append_little(header, uint16_t{0x0808});
+    header += std::string(6, '\0');
+    append_little(header, crc);
+    header += std::string(8, '\xff');
+    append_little(header, static_cast<uint16_t>(entry.size()));
+    append_little(header, uint16_t{28});
+    header += std::string(10, '\0');
+    header += std::string(4, '\xff') + entry;
+    append_little(header, uint16_t{1});
+    append_little(header, uint16_t{24});
+    append_little(header, bytes);
+    append_little(header, bytes);
+    append_little(header, offset);
+    return header;
+  };
+  const auto crc = static_cast<uint32_t>(
+      crc32(0, reinterpret_cast<const Bytef*>(content.data()), static_cast<uInt>(content.size())));
+  const std::string directory =
+      central(large_name, 0, large, 0) + central(name, crc, content.size(), second);
+  const uint64_t begin = second + local(name).size() + content.size();
+  std::string end;
+  append_little(end, uint32_t{0x06064B50});
+  append_little(end, uint64_t{44});
+  end += std::string(12, '\0');
+  append_little(end, uint64_t{2});
+  append_little(end, uint64_t{2});
+  append_little(end, uint64_t{directory.size()});
+  append_little(end, begin);
+  append_little(end, uint32_t{0x07064B50});
+  append_little(end, uint32_t{0});
+  append_little(end, begin + directory.size());
+  append_little(end, uint32_t{1});
+  append_little(end, uint32_t{0x06054B50});
+  append_little(end, uint32_t{0});
+  end += std::string(12, '\xff');
+  append_little(end, uint16_t{0});
+  std::ofstream file(path, std::ios::binary);
+  file << local(large_name);
+  file.seekp(static_cast<std::streamoff>(second - large_end.size()));
+  file << large_end << local(name) << content << directory << end;
+  return path;
 }
 
 }  // namespace ditmoe::formats::test
