@@ -83,6 +83,7 @@ networks::ModelOverrides OverrideOptions::over(networks::ModelOverrides base) co
   if (heads) base.heads = heads;
   if (top_k) base.top_k = top_k;
   if (objective) base.objective = networks::objective_from(*objective, "--objective");
+  if (weights) base.weights = formats::weight_set_from(*weights, "--weights");
   return base;
 }
 
@@ -95,6 +96,12 @@ void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective)
   app.add_option("--top-k", options.top_k, "Experts per token (default: as the file tells, or 2)")
       ->option_text("N")
       ->check(whole_number(1, kMaxHeads))
+      ->group(kGroup);
+  app.add_option("--weights",
+                 options.weights,
+                 "Which weights of a training checkpoint (default: ema where it has\n"
+                 "them)")
+      ->option_text("ema|model")
       ->group(kGroup);
   if (!with_objective) return;
   app.add_option("--objective",
@@ -152,7 +159,7 @@ void add_memory(CLI::App& app, ComputeOptions& options) {
 }
 
 void add_probe_files(CLI::App& app, ProbeFiles& files, const char* input, const char* output) {
-  app.add_option("MODEL", files.model, "A safetensors file")->option_text("(required)")->required();
+  app.add_option("MODEL", files.model, kModelText)->option_text("(required)")->required();
   app.add_option("--in", files.input, input)->option_text("FILE.npz (required)")->required();
   app.add_option("--out", files.output, output)->option_text("FILE.npz (required)")->required();
 }

@@ -29,11 +29,15 @@ void add_logging(CLI::App& app, CommonOptions& options);
 void add_json(CLI::App& app, CommonOptions& options);
 void add_threads(CLI::App& app, CommonOptions& options);
 
+// How MODEL is called in the help of every command.
+inline constexpr const char* kModelText = "A safetensors or PyTorch checkpoint";
+
 // What a foreign model file cannot tell.
 struct OverrideOptions {
   std::optional<int64_t> heads;
   std::optional<int64_t> top_k;
   std::optional<std::string> objective;
+  std::optional<std::string> weights;
 
   bool any() const { return heads || top_k || objective; }
 

@@ -172,9 +172,7 @@ void run(const Options& options) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("MODEL", options.model, "A safetensors file")
-      ->option_text("(required)")
-      ->required();
+  app.add_option("MODEL", options.model, kModelText)->option_text("(required)")->required();
   app.add_option("--images", options.images, "Images to compare on (default: 64)")
       ->option_text("N")
       ->check(whole_number(1, 4096));

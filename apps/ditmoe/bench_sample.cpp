@@ -124,9 +124,7 @@ void run(const Options& options) {
 void add_bench_sample(CLI::App& bench, Commands& commands) {
   CLI::App* sample = bench.add_subcommand("sample", "Drawing images from a model");
   const auto options = std::make_shared<Options>();
-  sample->add_option("MODEL", options->model, "A safetensors file")
-      ->option_text("(required)")
-      ->required();
+  sample->add_option("MODEL", options->model, kModelText)->option_text("(required)")->required();
   sample->add_option("--count", options->count, "Images to draw (default: 32)")
       ->option_text("N")
       ->check(whole_number(1, 1'000'000));

@@ -215,9 +215,7 @@ void run(const Options& options) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("MODEL", options.model, "A safetensors file")
-      ->option_text("(required)")
-      ->required();
+  app.add_option("MODEL", options.model, kModelText)->option_text("(required)")->required();
   app.add_option("--classifier", options.classifier, "The classifier that judges the images")
       ->option_text("FILE (required)")
       ->required();

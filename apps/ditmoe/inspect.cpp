@@ -2,7 +2,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/memory.h"
-#include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/networks/dit_config.h"
 #include "ditmoe/networks/model_file.h"
 
@@ -107,15 +107,16 @@ base::Json sampling_json(const networks::SamplingDefaults& sampling) {
           {"cfg_channels", sampling.cfg_channels}};
 }
 
-void inspect_file_json(const networks::ModelFile& model, const formats::SafetensorsFile& file) {
+void inspect_file_json(const networks::ModelFile& model, const formats::TensorFile& file) {
   base::Json json = {{"file", model.path()}};
   json.update(costs_json(model.config()));
+  json["format"] = formats::name_of(file.format());
   json["dtype"] = base::name_of(model.dtype());
   json["class_names"] = model.class_names();
   json["sampling"] = sampling_json(model.sampling());
   json["metadata"] = model.metadata();
   json["tensors"] = base::Json::array();
-  for (const formats::SafetensorsEntry& entry : file.entries()) {
+  for (const formats::TensorEntry& entry : file.entries()) {
     json["tensors"].push_back({{"name", entry.name},
                                {"dtype", base::name_of(entry.dtype)},
                                {"shape", entry.shape},
@@ -125,7 +126,7 @@ void inspect_file_json(const networks::ModelFile& model, const formats::Safetens
 }
 
 void print_file_details(const networks::ModelFile& model,
-                        const formats::SafetensorsFile& file,
+                        const formats::TensorFile& file,
                         bool with_tensors) {
   const networks::SamplingDefaults& sampling = model.sampling();
   print_line("sampling",
@@ -146,7 +147,7 @@ void print_file_details(const networks::ModelFile& model,
       "tensors",
       std::to_string(file.entries().size()) + (with_tensors ? "" : " (--tensors lists them)"));
   if (!with_tensors) return;
-  for (const formats::SafetensorsEntry& entry : file.entries()) {
+  for (const formats::TensorEntry& entry : file.entries()) {
     fmt::print("    {:<48} {:<5} {}\n",
                entry.name,
                base::name_of(entry.dtype),
@@ -156,14 +157,15 @@ void print_file_details(const networks::ModelFile& model,
 
 void inspect_file(const Options& options) {
   const auto model = networks::ModelFile::open(options.file, options.overrides.over());
-  const auto file = formats::SafetensorsFile::open(options.file);
+  const formats::TensorFile& file = *model.file();
   if (options.common.json) return inspect_file_json(model, file);
   int64_t bytes = 0;
-  for (const formats::SafetensorsEntry& entry : file.entries()) {
+  for (const formats::TensorEntry& entry : file.entries()) {
     bytes += static_cast<int64_t>(entry.bytes);
   }
-  fmt::print("{} ({} of weights, mostly {})\n",
+  fmt::print("{} ({}, {} of weights, mostly {})\n",
              options.file,
+             formats::name_of(file.format()),
              base::bytes_text(bytes),
              base::name_of(model.dtype()));
   print_config(model.config());
@@ -248,7 +250,8 @@ void add_inspect(CLI::App& app, Commands& commands) {
   CLI::App* inspect =
       app.add_subcommand("inspect", "Show a model's configuration, parameters, cost and tensors");
   const auto options = std::make_shared<Options>();
-  inspect->add_option("FILE", options->file, "A safetensors file; only its header is read");
+  inspect->add_option(
+      "FILE", options->file, "A safetensors or PyTorch checkpoint; its weights are not read");
   inspect
       ->add_option("--preset", options->preset, "Instead of a file: a configuration of the paper")
       ->option_text("NAME");

@@ -129,9 +129,7 @@ void run(const Options& options) {
 }
 
 void add_what_to_draw(CLI::App& app, Options& options) {
-  app.add_option("MODEL", options.model, "A safetensors file")
-      ->option_text("(required)")
-      ->required();
+  app.add_option("MODEL", options.model, kModelText)->option_text("(required)")->required();
   app.add_option("-o,--output",
                  options.output,
                  "NAME.png: one picture, a row per label; NAME/: a folder of\n"

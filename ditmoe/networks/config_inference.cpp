@@ -1,12 +1,16 @@
 #include "ditmoe/networks/config_inference.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/networks/diffusers_dit.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -14,8 +18,11 @@ namespace {
 // Finds out one group of fields after another.
 class Inference {
  public:
-  Inference(const ShapeTable& table, const ModelOverrides& overrides, const std::string& source)
-      : table_(table), overrides_(overrides), source_(source) {}
+  Inference(const ShapeTable& table,
+            const ModelOverrides& overrides,
+            const std::map<std::string, std::string>& arguments,
+            const std::string& source)
+      : table_(table), overrides_(overrides), arguments_(arguments), source_(source) {}
 
   DitConfig run() {
     infer_input();
@@ -77,13 +84,14 @@ class Inference {
                             config_.channels,
                             2 * config_.channels));
     }
-    if (!overrides_.objective && !config_.learn_sigma) {
+    config_.objective = overrides_.objective.value_or(
+        says("args.rf", "true") ? Objective::kRectifiedFlow : Objective::kDdpm);
+    if (!overrides_.objective && !config_.learn_sigma && !arguments_.contains("args.rf")) {
       base::bad_input(
           "{}: without a predicted variance the file does not tell what it was trained "
           "for; give --objective ddpm or --objective rf",
           source_);
     }
-    config_.objective = overrides_.objective.value_or(Objective::kDdpm);
   }
 
   void infer_heads() {
@@ -93,6 +101,8 @@ class Inference {
       config_.heads = *overrides_.heads;
     } else if (config_.qk_norm) {
       config_.heads = config_.width / shape(norm, 1)[0];
+    } else if (const auto told = number(kDiffusersHeads, config_.width)) {
+      config_.heads = *told;
     } else if (const auto heads = preset_heads(config_.depth, config_.width)) {
       config_.heads = *heads;
     } else {
@@ -167,12 +177,33 @@ class Inference {
   // Dense blocks are as wide as what a MoE block activates: routed_width·top_k + shared_width.
   int64_t implied_top_k() const {
     const std::string dense = "blocks.0.mlp.gate_proj.weight";
-    if (!contains(dense)) return std::min<int64_t>(2, config_.experts);
+    if (!contains(dense)) {
+      return number("args.num_experts_per_tok", config_.experts)
+          .value_or(std::min<int64_t>(2, config_.experts));
+    }
     return (shape(dense, 2)[0] - config_.shared_width()) / config_.routed_width();
+  }
+
+  bool says(const std::string& argument, std::string_view value) const {
+    const auto found = arguments_.find(argument);
+    return found != arguments_.end() && found->second == value;
+  }
+
+  // A number from 1 to most; nullopt where the file does not say it or something impossible.
+  std::optional<int64_t> number(const std::string& argument, int64_t most) const {
+    const auto found = arguments_.find(argument);
+    if (found == arguments_.end()) return std::nullopt;
+    const std::string& text = found->second;
+    int64_t value = 0;
+    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool is_possible =
+        error == std::errc() && rest == text.data() + text.size() && value >= 1 && value <= most;
+    return is_possible ? std::optional(value) : std::nullopt;
   }
 
   const ShapeTable& table_;
   const ModelOverrides& overrides_;
+  const std::map<std::string, std::string>& arguments_;
   const std::string& source_;
   DitConfig config_;
 };
@@ -181,8 +212,9 @@ class Inference {
 
 DitConfig infer_config(const ShapeTable& table,
                        const ModelOverrides& overrides,
+                       const std::map<std::string, std::string>& arguments,
                        const std::string& source) {
-  return Inference(table, overrides, source).run();
+  return Inference(table, overrides, arguments, source).run();
 }
 
 }  // namespace ditmoe::networks

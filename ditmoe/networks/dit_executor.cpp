@@ -35,10 +35,10 @@ DitExecutor::DitExecutor(const ModelFile& model,
   if (stream_bytes) {
     stream = std::make_unique<ExpertStream>(
         model.path(),
-        expert_regions(model.file(), model.config(), *packed),
+        expert_regions(*model.file(), model.config(), *packed),
         *stream_bytes,
-        [checksums = PackedChecksums(model.file())](const ExpertRegion& region,
-                                                    std::span<const std::byte> bytes) {
+        [checksums = PackedChecksums(*model.file())](const ExpertRegion& region,
+                                                     std::span<const std::byte> bytes) {
           checksums.check_region(region.offset, bytes);
         });
     streamed_bytes_ = stream->streamed_bytes();

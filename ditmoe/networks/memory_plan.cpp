@@ -24,7 +24,7 @@ uint64_t parameter_bytes(const DitConfig& config, kernels::Precision precision) 
 uint64_t weight_bytes(const ModelFile& model, kernels::Precision precision) {
   uint64_t bytes = 0;
   if (model.packed()) {
-    for (const formats::SafetensorsEntry& entry : model.file().entries()) bytes += entry.bytes;
+    for (const formats::TensorEntry& entry : model.file()->entries()) bytes += entry.bytes;
     return bytes;
   }
   return parameter_bytes(model.config(), precision);
@@ -60,7 +60,7 @@ std::optional<uint64_t> plan_memory(const ModelFile& model, const ExecutorOption
                                           options.memory ? "--memory allows" : "free are",
                                           base::bytes_text(available));
   std::vector<ExpertRegion> regions;
-  if (model.packed()) regions = expert_regions(model.file(), model.config(), *model.packed());
+  if (model.packed()) regions = expert_regions(*model.file(), model.config(), *model.packed());
   if (regions.size() <= ExpertStream::kLeastLayers) {
     const bool could_stream =
         !model.packed() && sparse_layers(model.config()) > ExpertStream::kLeastLayers;
@@ -91,7 +91,7 @@ std::vector<const std::byte*> packed_base(const ModelFile& model) {
   for (int64_t layer = 0; layer < config.depth; ++layer) {
     if (!config.is_moe(layer)) continue;
     const auto first = expert_groups(config, layer, 0, *model.packed()).front();
-    bases.push_back(model.file().view(first.name + ".packed").data);
+    bases.push_back(model.file()->view(first.name + ".packed").data);
   }
   return bases;
 }

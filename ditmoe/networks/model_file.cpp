@@ -10,6 +10,7 @@
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/safetensors.h"
 #include "ditmoe/networks/config_inference.h"
+#include "ditmoe/networks/diffusers_dit.h"
 #include "ditmoe/networks/model_metadata.h"
 #include "ditmoe/networks/packed_file.h"
 #include "ditmoe/networks/shape_table.h"
@@ -22,9 +23,9 @@ bool is_floating(base::DType dtype) {
          dtype == base::DType::kBF16;
 }
 
-ShapeTable table_of(const formats::SafetensorsFile& file) {
+ShapeTable table_of(const formats::TensorFile& file) {
   ShapeTable table;
-  for (const formats::SafetensorsEntry& entry : file.entries()) {
+  for (const formats::TensorEntry& entry : file.entries()) {
     if (!is_floating(entry.dtype)) {
       base::bad_input("{}: tensor {}: expected F64, F32, F16 or BF16, found {}",
                       file.path(),
@@ -44,9 +45,9 @@ ShapeTable table_of(const formats::SafetensorsFile& file) {
 }
 
 // Element type with the most bytes.
-base::DType main_dtype(const formats::SafetensorsFile& file) {
+base::DType main_dtype(const formats::TensorFile& file) {
   std::map<base::DType, uint64_t> bytes;
-  for (const formats::SafetensorsEntry& entry : file.entries()) bytes[entry.dtype] += entry.bytes;
+  for (const formats::TensorEntry& entry : file.entries()) bytes[entry.dtype] += entry.bytes;
   const auto most = std::ranges::max_element(
       bytes, {}, [](const auto& dtype_and_bytes) { return dtype_and_bytes.second; });
   return most->first;
@@ -74,9 +75,12 @@ void check_overrides(const ModelOverrides& overrides,
 }  // namespace
 
 struct ModelFile::Contents {
-  explicit Contents(const std::string& path) : file(formats::SafetensorsFile::open(path)) {}
+  Contents(const std::string& path, std::optional<formats::WeightSet> weights)
+      : file(formats::TensorFile::open(transformer_of_pipeline(path), weights)) {
+    if (is_diffusers_dit(*file)) file = adapt_diffusers_dit(file);
+  }
 
-  formats::SafetensorsFile file;
+  std::shared_ptr<const formats::TensorFile> file;
   ShapeTable table;
   DitConfig config;
   base::DType dtype = base::DType::kF32;
@@ -85,29 +89,33 @@ struct ModelFile::Contents {
   SamplingDefaults sampling;
 };
 
-ModelFile ModelFile::open(const std::string& path, const ModelOverrides& overrides) {
-  auto contents = std::make_shared<Contents>(path);
-  const Metadata& metadata = contents->file.metadata();
+ModelFile ModelFile::open(const std::string& given_path, const ModelOverrides& overrides) {
+  auto contents = std::make_shared<Contents>(given_path, overrides.weights);
+  const std::string& path = contents->file->path();  // the file where a folder was given
+  const Metadata& metadata = contents->file->metadata();
   check_format(metadata, path);
   contents->packed = packed_precision(metadata, path);
-  if (!contents->packed) contents->table = table_of(contents->file);
+  if (!contents->packed) contents->table = table_of(*contents->file);
   DitConfig& config = contents->config;
   const std::optional<DitConfig> written = read_config(metadata, path);
   config = written || contents->packed ? written.value_or(DitConfig{})
-                                       : infer_config(contents->table, overrides, path);
+                                       : infer_config(contents->table, overrides, metadata, path);
   if (written) check_overrides(overrides, *written, path);
   if (overrides.objective) config.objective = *overrides.objective;
   config.validate(path);
   if (contents->packed) {
     if (!written) base::bad_input("{}: a packed file without its configuration", path);
-    check_packed(contents->file, config, *contents->packed);
-    for (const formats::SafetensorsEntry& entry : contents->file.entries()) {
+    if (contents->file->format() != formats::FileFormat::kSafetensors) {
+      base::bad_input("{}: expected packed weights in one file, found several", path);
+    }
+    check_packed(*contents->file, config, *contents->packed);
+    for (const formats::TensorEntry& entry : contents->file->entries()) {
       contents->table[entry.name] = {entry.name, entry.shape};
     }
   } else {
     check_tensors(config, contents->table, path);
   }
-  contents->dtype = main_dtype(contents->file);
+  contents->dtype = main_dtype(*contents->file);
   contents->class_names = read_class_names(metadata, config.num_classes, path);
   const bool is_retold = written && written->objective != config.objective;
   contents->sampling = is_retold ? default_sampling(config.objective)
@@ -117,12 +125,12 @@ ModelFile ModelFile::open(const std::string& path, const ModelOverrides& overrid
   return model;
 }
 
-const std::string& ModelFile::path() const { return contents_->file.path(); }
+const std::string& ModelFile::path() const { return contents_->file->path(); }
 
 const DitConfig& ModelFile::config() const { return contents_->config; }
 
 base::TensorView ModelFile::weight(const std::string& canonical_name) const {
-  return contents_->file.view(name_in_file(canonical_name));
+  return contents_->file->view(name_in_file(canonical_name));
 }
 
 const std::string& ModelFile::name_in_file(const std::string& canonical_name) const {
@@ -133,7 +141,9 @@ const std::string& ModelFile::name_in_file(const std::string& canonical_name) co
 
 std::optional<kernels::Precision> ModelFile::packed() const { return contents_->packed; }
 
-const formats::SafetensorsFile& ModelFile::file() const { return contents_->file; }
+const std::shared_ptr<const formats::TensorFile>& ModelFile::file() const {
+  return contents_->file;
+}
 
 base::DType ModelFile::dtype() const { return contents_->dtype; }
 
@@ -142,7 +152,7 @@ const std::vector<std::string>& ModelFile::class_names() const { return contents
 const SamplingDefaults& ModelFile::sampling() const { return contents_->sampling; }
 
 const std::map<std::string, std::string>& ModelFile::metadata() const {
-  return contents_->file.metadata();
+  return contents_->file->metadata();
 }
 
 void save_model(const std::string& path,

@@ -8,6 +8,7 @@
 
 #include "ditmoe/base/tensor.h"
 #include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/kernels/precision.h"
 #include "ditmoe/networks/dit_config.h"
 
@@ -30,19 +31,22 @@ struct ModelOverrides {
   std::optional<int64_t> heads;
   std::optional<int64_t> top_k;
   std::optional<Objective> objective;
+  std::optional<formats::WeightSet> weights;  // of a training checkpoint; the EMA where absent
 };
 
-// A network's configuration and weights, mapped from a file. Weights are found by canonical name,
-// whatever spelling the file has (attn.Wqkv/out_proj or attn.qkv/proj).
+// A network's configuration and weights, mapped from a file of any format. Weights are found by
+// canonical name, whatever spelling the file has (attn.Wqkv/out_proj or attn.qkv/proj).
 class ModelFile {
  public:
-  // Opens a safetensors file with our metadata, or without: then everything but heads, top-k and
-  // objective follows from the shapes. Unless overridden, heads come from qk-norm's head size or
-  // from the preset of the same depth and width, top-k is what dense blocks beside the MoE ones
-  // imply, else 2 (1 for one expert), and the objective is DDPM where learn_sigma, else unknown.
-  // Reads the header only. An objective other than the metadata's is used, with a warning.
-  // Throws bad_input for heads or top-k that contradict the metadata, naming file and tensor for a
-  // missing, misshapen or unknown tensor, and naming the flag for what cannot be told.
+  // Opens what formats::TensorFile does, and folders of diffusers pipelines. Without our metadata
+  // everything but heads, top-k and objective follows from the shapes. Unless overridden, heads
+  // come from qk-norm's head size, a diffusers configuration or the preset of the same depth and
+  // width, top-k is what dense blocks beside the MoE ones imply, else what a PyTorch checkpoint's
+  // training arguments say (num_experts_per_tok), else 2 (1 for one expert), and the objective is
+  // rectified flow where those say so (rf), else DDPM where learn_sigma, else unknown. Reads the
+  // header only. An objective other than the metadata's is used, with a warning. Throws bad_input
+  // for heads or top-k that contradict the metadata, naming file and tensor for a missing,
+  // misshapen or unknown tensor, and naming the flag for what cannot be told.
   static ModelFile open(const std::string& path, const ModelOverrides& overrides = {});
 
   const std::string& path() const;
@@ -60,7 +64,7 @@ class ModelFile {
   std::optional<kernels::Precision> packed() const;
 
   // The file itself.
-  const formats::SafetensorsFile& file() const;
+  const std::shared_ptr<const formats::TensorFile>& file() const;
 
   // Element type of the largest part of the weights.
   base::DType dtype() const;
@@ -72,7 +76,7 @@ class ModelFile {
   // default_sampling(config().objective).
   const SamplingDefaults& sampling() const;
 
-  // All of the file's __metadata__.
+  // TensorFile::metadata of the file.
   const std::map<std::string, std::string>& metadata() const;
 
  private:

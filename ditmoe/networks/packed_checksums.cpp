@@ -7,7 +7,7 @@
 
 namespace ditmoe::networks {
 
-PackedChecksums::PackedChecksums(const formats::SafetensorsFile& file) : path_(file.path()) {
+PackedChecksums::PackedChecksums(const formats::TensorFile& file) : path_(file.path()) {
   const base::TensorView stored = file.view(kChecksumTensor);
   const auto hash = [&](size_t index) {
     DITMOE_ASSERT(static_cast<int64_t>(index) < stored.size());
@@ -16,7 +16,7 @@ PackedChecksums::PackedChecksums(const formats::SafetensorsFile& file) : path_(f
     return value;
   };
   formats::Hasher64 rest;
-  for (const formats::SafetensorsEntry& entry : file.entries()) {
+  for (const formats::TensorEntry& entry : file.entries()) {
     if (entry.name.ends_with(".packed")) {
       const uint64_t expected = hash(by_offset_.size());
       by_offset_[entry.offset] = {entry.name, entry.bytes, expected};

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/tensor_file.h"
 
 namespace ditmoe::networks {
 
@@ -18,7 +18,7 @@ constexpr const char* kChecksumTensor = "packed.checksums";
 class PackedChecksums {
  public:
   // Checks all but the matrices, which is little. Throws bad_input for damage.
-  explicit PackedChecksums(const formats::SafetensorsFile& file);
+  explicit PackedChecksums(const formats::TensorFile& file);
 
   // Throws bad_input naming the matrix if bytes are not its own.
   void check(const std::string& name, std::span<const std::byte> bytes) const;

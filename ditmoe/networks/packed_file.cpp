@@ -6,13 +6,14 @@
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/checksum.h"
+#include "ditmoe/formats/safetensors.h"
 #include "ditmoe/kernels/blocked_layout.h"
 #include "ditmoe/networks/matrix_group.h"
 
 namespace ditmoe::networks {
 namespace {
 
-using formats::SafetensorsEntry;
+using formats::TensorEntry;
 using kernels::Precision;
 
 constexpr const char* kPackedKey = "ditmoe.packed";
@@ -61,9 +62,7 @@ std::vector<MatrixGroup> all_groups(const DitConfig& config, Precision precision
 
 // Where a matrix ends that has to begin at `expected`. Experts stream as one piece of a layer, of
 // whole pages, in which each is found at its distance from the first.
-uint64_t expect_next(const formats::SafetensorsFile& file,
-                     const SafetensorsEntry& entry,
-                     uint64_t expected) {
+uint64_t expect_next(const formats::TensorFile& file, const TensorEntry& entry, uint64_t expected) {
   constexpr uint64_t kPage = 4096;
   if (entry.offset != expected || entry.offset % kPage != 0 || entry.bytes % kPage != 0) {
     base::bad_input(
@@ -101,9 +100,9 @@ std::optional<Precision> packed_precision(const Metadata& metadata, const std::s
                   formats::printable(found->second));
 }
 
-std::vector<SafetensorsEntry> packed_entries(const DitConfig& config, Precision precision) {
+std::vector<TensorEntry> packed_entries(const DitConfig& config, Precision precision) {
   const std::vector<MatrixGroup> groups = all_groups(config, precision);
-  std::vector<SafetensorsEntry> entries;
+  std::vector<TensorEntry> entries;
   const auto add = [&entries](const std::string& name, base::DType dtype, base::Shape shape) {
     entries.push_back({name, dtype, std::move(shape), 0, 0});
   };
@@ -130,9 +129,7 @@ std::vector<SafetensorsEntry> packed_entries(const DitConfig& config, Precision 
   return entries;
 }
 
-void check_packed(const formats::SafetensorsFile& file,
-                  const DitConfig& config,
-                  Precision precision) {
+void check_packed(const formats::TensorFile& file, const DitConfig& config, Precision precision) {
   // Listing the tensors of a network that a small hostile file claims to hold could take all
   // memory.
   const auto count = static_cast<int64_t>(file.entries().size());
@@ -144,8 +141,8 @@ void check_packed(const formats::SafetensorsFile& file,
                     config.experts,
                     count);
   }
-  const std::vector<SafetensorsEntry> expected = packed_entries(config, precision);
-  for (const SafetensorsEntry& entry : expected) {
+  const std::vector<TensorEntry> expected = packed_entries(config, precision);
+  for (const TensorEntry& entry : expected) {
     if (!file.contains(entry.name)) {
       base::bad_input("{}: expected tensor '{}' {}, found none",
                       file.path(),
@@ -159,7 +156,7 @@ void check_packed(const formats::SafetensorsFile& file,
                     expected.size(),
                     file.entries().size());
   }
-  for (const SafetensorsEntry& entry : expected) {
+  for (const TensorEntry& entry : expected) {
     const base::TensorView view = file.view(entry.name);
     if (view.dtype != entry.dtype || view.shape != entry.shape) {
       base::bad_input("{}: tensor '{}': expected {} {}, found {} {}",
@@ -173,7 +170,7 @@ void check_packed(const formats::SafetensorsFile& file,
   }
 }
 
-std::vector<ExpertRegion> expert_regions(const formats::SafetensorsFile& file,
+std::vector<ExpertRegion> expert_regions(const formats::TensorFile& file,
                                          const DitConfig& config,
                                          Precision precision) {
   std::vector<ExpertRegion> regions;
@@ -192,37 +189,37 @@ std::vector<ExpertRegion> expert_regions(const formats::SafetensorsFile& file,
   return regions;
 }
 
-PackedSource::PackedSource(formats::SafetensorsFile file,
+PackedSource::PackedSource(std::shared_ptr<const formats::TensorFile> file,
                            const DitConfig& config,
                            Precision precision,
                            bool experts_stream,
                            kernels::Matmul& matmul,
                            base::Arena& arena)
     : file_(std::move(file)),
-      checksums_(file_),
+      checksums_(*file_),
       config_(config),
       precision_(precision),
       matmul_(matmul),
       arena_(arena) {
-  if (experts_stream) streamed_ = expert_regions(file_, config, precision);
+  if (experts_stream) streamed_ = expert_regions(*file_, config, precision);
 }
 
-bool PackedSource::is_streamed(const SafetensorsEntry& entry) const {
+bool PackedSource::is_streamed(const TensorEntry& entry) const {
   return std::ranges::any_of(streamed_, [&](const ExpertRegion& region) {
     return entry.offset >= region.offset && entry.offset < region.offset + region.bytes;
   });
 }
 
 std::vector<kernels::PackedMatrix> PackedSource::matrices(const MatrixGroup& group) const {
-  const SafetensorsEntry& entry = file_.entry(group.name + ".packed");
-  const std::byte* data = file_.view(entry.name).data;
+  const TensorEntry& entry = file_->entry(group.name + ".packed");
+  const std::byte* data = file_->view(entry.name).data;
   if (!is_streamed(entry)) checksums_.check(entry.name, {data, entry.bytes});
   const bool quantized = group.precision == Precision::kInt8;
-  const float* bias = group.bias ? file_.view(group.name + ".bias").as<float>().data() : nullptr;
+  const float* bias = group.bias ? file_->view(group.name + ".bias").as<float>().data() : nullptr;
   kernels::QuantizedColumns columns;
   if (quantized) {
-    columns.scale = file_.view(group.name + ".scale").as<float>().data();
-    columns.offset = file_.view(group.name + ".offset").as<int32_t>().data();
+    columns.scale = file_->view(group.name + ".scale").as<float>().data();
+    columns.offset = file_->view(group.name + ".offset").as<int32_t>().data();
   }
   std::vector<kernels::PackedMatrix> matrices;
   for (int64_t i = 0; i < group.count(); ++i) {
@@ -235,13 +232,13 @@ std::vector<kernels::PackedMatrix> PackedSource::matrices(const MatrixGroup& gro
     if (quantized) columns = {columns.scale + outputs, columns.offset + outputs};
   }
   if (!matmul_.adopts_in_place(group.precision)) {  // the arena has a copy
-    file_.release({file_.view(entry.name).data, entry.bytes});
+    file_->release({file_->view(entry.name).data, entry.bytes});
   }
   return matrices;
 }
 
 base::Tensor PackedSource::floats(const std::string& name) const {
-  return base::convert(file_.view(name), base::DType::kF32);
+  return base::convert(file_->view(name), base::DType::kF32);
 }
 
 // What follows writes.

@@ -2,11 +2,12 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "ditmoe/base/thread_pool.h"
-#include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/networks/expert_stream.h"
 #include "ditmoe/networks/matrix_source.h"
 #include "ditmoe/networks/model_metadata.h"
@@ -28,17 +29,17 @@ std::optional<kernels::Precision> packed_precision(const Metadata& metadata,
                                                    const std::string& source);
 
 // The tensors of a packed file in the order of their data.
-std::vector<formats::SafetensorsEntry> packed_entries(const DitConfig& config,
-                                                      kernels::Precision precision);
+std::vector<formats::TensorEntry> packed_entries(const DitConfig& config,
+                                                 kernels::Precision precision);
 
 // Throws bad_input naming the tensor unless the file has exactly the packed tensors of config,
 // which must be valid.
-void check_packed(const formats::SafetensorsFile& file,
+void check_packed(const formats::TensorFile& file,
                   const DitConfig& config,
                   kernels::Precision precision);
 
 // Where the experts of each sparse layer stand in a file that has passed check_packed.
-std::vector<ExpertRegion> expert_regions(const formats::SafetensorsFile& file,
+std::vector<ExpertRegion> expert_regions(const formats::TensorFile& file,
                                          const DitConfig& config,
                                          kernels::Precision precision);
 
@@ -55,9 +56,9 @@ class PackedSource final : public MatrixSource {
  public:
   // file has passed check_packed. experts_stream: experts' bytes are not looked at, they are read
   // elsewhere. matmul and arena must outlive this object and what it gives,
-  // the mapping lives as long as arena's user keeps a copy of file. Throws bad_input for damaged
+  // the mapping lives as long as arena's user keeps file. Throws bad_input for damaged
   // tensors, as matrices does.
-  PackedSource(formats::SafetensorsFile file,
+  PackedSource(std::shared_ptr<const formats::TensorFile> file,
                const DitConfig& config,
                kernels::Precision precision,
                bool experts_stream,
@@ -72,9 +73,9 @@ class PackedSource final : public MatrixSource {
   base::Tensor floats(const std::string& name) const override;
 
  private:
-  bool is_streamed(const formats::SafetensorsEntry& entry) const;
+  bool is_streamed(const formats::TensorEntry& entry) const;
 
-  formats::SafetensorsFile file_;
+  std::shared_ptr<const formats::TensorFile> file_;
   PackedChecksums checksums_;
   const DitConfig& config_;
   kernels::Precision precision_;

@@ -12,6 +12,10 @@
 namespace ditmoe::networks {
 
 std::string canonical_name(std::string name_in_file) {
+  // As wrappers for parallel training and compilation call what they wrap.
+  for (const std::string_view wrapper : {"module.", "_orig_mod."}) {
+    if (name_in_file.starts_with(wrapper)) name_in_file.erase(0, wrapper.size());
+  }
   constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kSpellings = {
       {{".attn.Wqkv.", ".attn.qkv."}, {".attn.out_proj.", ".attn.proj."}}};
   for (const auto& [foreign, canonical] : kSpellings) {

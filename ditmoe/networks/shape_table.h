@@ -18,7 +18,7 @@ struct NamedShape {
 using ShapeTable = std::map<std::string, NamedShape>;
 
 // The canonical spelling of a tensor's name: attn.Wqkv and attn.out_proj, as checkpoints with
-// qk-norm have them, become attn.qkv and attn.proj.
+// qk-norm have them, become attn.qkv and attn.proj; the prefixes module. and _orig_mod. go.
 std::string canonical_name(std::string name_in_file);
 
 // Throws bad_input naming source and tensor unless the table holds exactly the tensors of the

@@ -51,8 +51,8 @@ void FileWeights::read(const std::string& name,
       {count},
       weight.data + static_cast<size_t>(first) * base::size_of(weight.dtype)};
   base::convert_into(part, dtype, dst);
-  model_.file().expect_whole();
-  model_.file().release({part.data, part.bytes()});
+  model_.file()->expect_whole();
+  model_.file()->release({part.data, part.bytes()});
 }
 
 RandomWeights::RandomWeights(const DitConfig& config, uint64_t seed) : config_(config) {

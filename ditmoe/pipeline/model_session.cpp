@@ -52,7 +52,7 @@ base::Tensor ModelSession::generate(const GenerateRequest& request,
                                     const GenerateProgress& progress) {
   check_request(request, model_);
   base::Tensor images = pipeline::generate(executor(), request, progress);
-  model_.file().expect_whole();  // weights may have been used where the file has them
+  model_.file()->expect_whole();  // weights may have been used where the file has them
   if (const int64_t broken = count_not_finite(images); broken > 0) {
     base::log_warning("{}: {} of {} images hold values that are not finite",
                       model_.path(),

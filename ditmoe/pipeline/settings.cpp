@@ -191,6 +191,9 @@ base::Json to_json(const PictureSettings& settings) {
   if (settings.overrides.objective) {
     json["objective"] = networks::to_word(*settings.overrides.objective);
   }
+  if (settings.overrides.weights) {
+    json["weights"] = formats::to_word(*settings.overrides.weights);
+  }
   if (settings.columns > 0) json["columns"] = settings.columns;
   if (settings.scale > 0) json["scale"] = settings.scale;
   return json;
@@ -224,6 +227,11 @@ PictureSettings picture_settings_from_json(const base::Json& json, const std::st
     std::string word;
     reader.require("objective", word);
     settings.overrides.objective = networks::objective_from(word, source + ": objective");
+  }
+  if (json.contains("weights")) {
+    std::string word;
+    reader.require("weights", word);
+    settings.overrides.weights = formats::weight_set_from(word, source + ": weights");
   }
   return settings;
 }

@@ -190,10 +190,10 @@ TEST_F(PackedFileTest, AnotherPrecisionIsRefused) {
 TEST_F(PackedFileTest, DamagedBytesAreFound) {
   const ModelFile model = write(small_config(), Precision::kInt8);
   const std::string whole = formats::read_text(path_, size_t{1} << 30);
-  const auto& entries = model.file().entries();
+  const auto& entries = model.file()->entries();
   for (const size_t index :
        {size_t{0}, entries.size() / 2, entries.size() - 2, entries.size() - 1}) {
-    const formats::SafetensorsEntry& entry = entries[index];
+    const formats::TensorEntry& entry = entries[index];
     std::string damaged = whole;
     damaged[entry.offset + entry.bytes / 2] ^= 4;
     formats::write_text(path_, damaged);
@@ -217,7 +217,7 @@ TEST_F(PackedFileTest, DamagedBytesAreFoundWhileTheyStream) {
     const ModelFile model = write(config, Precision::kBf16);
     std::string bytes = formats::read_text(path_, size_t{1} << 30);
     const auto name = fmt::format("blocks.{}.moe.experts.2.down_proj.packed", layer);
-    bytes[model.file().entry(name).offset + 100] ^= 1;
+    bytes[model.file()->entry(name).offset + 100] ^= 1;
     formats::write_text(path_, bytes);
     ExecutorOptions options{.precision = Precision::kBf16};
     options.memory = bytes.size() + (uint64_t{768} << 20) - 65536;

@@ -16,6 +16,7 @@ PictureSettings example() {
   settings.model = "a.safetensors";
   settings.overrides.top_k = 3;
   settings.overrides.objective = networks::Objective::kRectifiedFlow;
+  settings.overrides.weights = formats::WeightSet::kModel;
   settings.request.labels = {2, 0, 10};
   settings.request.sampler = "euler";
   settings.request.steps = 12;
@@ -47,6 +48,7 @@ TEST(SettingsTest, SurviveTheWayThroughText) {
   EXPECT_EQ(read.overrides.top_k, 3);
   EXPECT_FALSE(read.overrides.heads.has_value());
   EXPECT_EQ(read.overrides.objective, networks::Objective::kRectifiedFlow);
+  EXPECT_EQ(read.overrides.weights, formats::WeightSet::kModel);
 }
 
 TEST(SettingsTest, IntervalIsStoredWhereItIsNotAll) {
