@@ -154,7 +154,8 @@ void add_memory(CLI::App& app, ComputeOptions& options) {
   app.add_option("--memory",
                  options.memory,
                  "What may be taken, as 12G: experts of a packed model that do not fit\n"
-                 "are read from disk as they are needed (default: what is free)")
+                 "are read from disk as they are needed (default: what is free); 768M\n"
+                 "of it are set aside for all but weights")
       ->option_text("SIZE");
 }
 

@@ -96,7 +96,10 @@ class Network {
   Network(const Options& options, base::ThreadPool& pool) {
     const ComputeOptions& compute = options.bench.compute;
     if (!networks::is_preset(options.network)) {
-      if (!std::filesystem::exists(options.network)) networks::preset(options.network);  // throws
+      // A misspelt preset, rather than a file that is missing.
+      const std::filesystem::path path = options.network;
+      if (!path.has_extension() && !std::filesystem::exists(path))
+        networks::preset(options.network);
       session_ = std::make_unique<pipeline::ModelSession>(
           options.network, options.overrides.over(), compute.session(), pool);
       config_ = session_->model().config();

@@ -25,7 +25,7 @@ struct Options {
   std::string classifier;
   int64_t images = 64;
   int64_t levels = 10;
-  int64_t count = 1000;
+  std::optional<int64_t> count;
   uint64_t seed = 0;
   SamplingOptions sampling;
   OverrideOptions overrides;
@@ -33,12 +33,18 @@ struct Options {
   CommonOptions common;
 };
 
+// How images are drawn, in every type.
+pipeline::GenerateRequest request_of(const networks::ModelFile& model, const Options& options) {
+  pipeline::GenerateRequest request = pipeline::default_request(model);
+  options.sampling.apply(model, request);
+  request.seed = options.seed;
+  return request;
+}
+
 // Draws images of all classes in turn.
 base::Tensor draw(pipeline::ModelSession& session, const Options& options, int64_t count) {
-  pipeline::GenerateRequest request = pipeline::default_request(session.model());
-  options.sampling.apply(session.model(), request);
+  pipeline::GenerateRequest request = request_of(session.model(), options);
   request.labels = pipeline::cycle_labels(session.parse_labels("all"), count);
-  request.seed = options.seed;
   std::optional<base::Progress> progress;
   const std::string title(kernels::to_word(session.precision()));
   return session.generate(request, [&](int64_t done, int64_t total) {
@@ -47,13 +53,16 @@ base::Tensor draw(pipeline::ModelSession& session, const Options& options, int64
   });
 }
 
+int64_t images_judged(const Options& options) { return options.count.value_or(1000); }
+
 // Of images drawn for all classes in turn, which are recognised as theirs.
 std::vector<bool> recognised(pipeline::ModelSession& session,
                              const networks::Classifier& classifier,
                              const Options& options) {
-  const base::Tensor pixels = pipeline::to_uint8_NHWC(draw(session, options, options.count));
+  const base::Tensor pixels =
+      pipeline::to_uint8_NHWC(draw(session, options, images_judged(options)));
   const std::vector<int32_t> labels =
-      pipeline::cycle_labels(session.parse_labels("all"), options.count);
+      pipeline::cycle_labels(session.parse_labels("all"), images_judged(options));
   const auto classes = static_cast<size_t>(classifier.config().num_classes);
   std::vector<float> logits(labels.size() * classes);
   classifier.forward(pixels.as<uint8_t>(), logits, {});
@@ -90,7 +99,10 @@ void print_report(const pipeline::PrecisionReport& report) {
 
 // What is compared: the type asked for, else all that this CPU has.
 std::vector<kernels::Precision> compared(const Options& options) {
-  if (const auto one = options.compute.precision()) return {*one};
+  if (const auto one = options.compute.precision()) {
+    if (*one == kernels::Precision::kF32) base::bad_input("--dtype: expected bf16 or int8");
+    return {*one};
+  }
   const kernels::Matmul matmul(1);
   std::vector<kernels::Precision> precisions;
   for (const auto precision : {kernels::Precision::kBf16, kernels::Precision::kInt8}) {
@@ -134,7 +146,7 @@ base::Json compare(pipeline::ModelSession& exact,
   json["changed"] = changed;
   fmt::print(
       "recognised of {} with the same seeds: {:.2f}% in f32, {:.2f}% in {}; {} judged otherwise\n",
-      options.count,
+      images_judged(options),
       100 * share(exact_correct),
       100 * share(correct),
       dtype,
@@ -148,6 +160,14 @@ void run(const Options& options) {
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession exact(
       options.model, options.overrides.over(), {kernels::Precision::kF32, {}}, pool);
+  if (exact.model().packed()) {
+    base::bad_input("{}: is packed, in {}; give the file it was made from",
+                    options.model,
+                    kernels::to_word(*exact.model().packed()));
+  }
+  if (options.count && options.classifier.empty()) {
+    base::bad_input("--count: goes with --classifier");
+  }
   std::optional<networks::Classifier> classifier;
   if (!options.classifier.empty()) {
     classifier.emplace(networks::Classifier::open(options.classifier, pool));
@@ -157,9 +177,12 @@ void run(const Options& options) {
   std::vector<bool> exact_correct;
   base::Json json = machine_json(pool.size());
   json["model"] = options.model;
+  json.update(pipeline::sampling_json(request_of(exact.model(), options)));
+  json["seed"] = options.seed;
+  json["images"] = options.images;
   if (classifier) {
     exact_correct = recognised(exact, *classifier, options);
-    json["count"] = options.count;
+    json["count"] = images_judged(options);
     json["recognised_f32"] = share(exact_correct);
   }
   json["compared"] = base::Json::array();
@@ -186,7 +209,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--count", options.count, "Images for the classifier (default: 1000)")
       ->option_text("N")
       ->check(whole_number(1, 1'000'000));
-  app.add_option("--seed", options.seed, "Of the drawn images (default: 0)")
+  app.add_option(
+         "--seed", options.seed, "Of drawn images and of the noise added to them (default: 0)")
       ->option_text("N")
       ->check(whole_number(0, std::numeric_limits<uint64_t>::max()));
 }

@@ -92,10 +92,11 @@ void run(const Options& options) {
   base::Json json = machine_json(pool.size());
   json["model"] = options.model;
   json["dtype"] = kernels::to_word(session.precision());
-  json["sampler"] = request.sampler;
-  json["steps"] = request.steps;
-  json["cfg"] = request.guidance.scale;
+  json.update(pipeline::sampling_json(request));
   json["count"] = options.count;
+  json["batch"] =
+      request.batch > 0 ? request.batch : pipeline::default_batch(session.executor().input_shape());
+  if (options.bench.compute.memory) json["memory"] = *options.bench.compute.memory;
   json.update(timings.json());
   json["images_per_second"] = images_per_second;
   json["ms_per_step"] = 1e3 * timings.median() / static_cast<double>(steps);

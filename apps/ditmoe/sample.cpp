@@ -133,7 +133,8 @@ void add_what_to_draw(CLI::App& app, Options& options) {
   app.add_option("-o,--output",
                  options.output,
                  "NAME.png: one picture, a row per label; NAME/: a folder of\n"
-                 "pictures; NAME.npz: arrays arr_0 (uint8 NHWC) and arr_1 (labels)\n"
+                 "pictures; NAME.npz: arrays arr_0 (uint8 NHWC) and arr_1 (labels),\n"
+                 "or latents (f32 NCHW) and labels of a model that draws no pictures\n"
                  "(default: samples.png)")
       ->option_text("NAME");
   app.add_option("--labels",

@@ -169,20 +169,25 @@ void check_request(const GenerateRequest& request, const networks::ModelFile& mo
   }
 }
 
+base::Json sampling_json(const GenerateRequest& request) {
+  base::Json json = {{"sampler", request.sampler},
+                     {"steps", request.steps},
+                     {"cfg", request.guidance.scale},
+                     {"cfg_channels", guided_channels_word(request.guidance.all_channels)}};
+  const diffusion::Guidance::Interval& interval = request.guidance.interval;
+  if (interval != diffusion::Guidance::Interval{}) {
+    json["cfg_interval"] = {interval.low, interval.high};
+  }
+  return json;
+}
+
 base::Json to_json(const PictureSettings& settings) {
   const GenerateRequest& request = settings.request;
   base::Json json;
   json["version"] = base::version();
   json["model"] = settings.model;
-  json["sampler"] = request.sampler;
-  json["steps"] = request.steps;
-  json["cfg"] = request.guidance.scale;
-  json["cfg_channels"] = guided_channels_word(request.guidance.all_channels);
+  json.update(sampling_json(request));
   if (settings.precision) json["dtype"] = kernels::to_word(*settings.precision);
-  const diffusion::Guidance::Interval& interval = request.guidance.interval;
-  if (interval != diffusion::Guidance::Interval{}) {
-    json["cfg_interval"] = {interval.low, interval.high};
-  }
   json["seed"] = request.seed;
   json["first_image"] = request.first_image;
   json["labels"] = request.labels;

@@ -50,6 +50,10 @@ diffusion::Guidance::Interval interval_from(const std::string& words);
 // that is none within [0, 1], labels out of range or none at all.
 void check_request(const GenerateRequest& request, const networks::ModelFile& model);
 
+// {"sampler", "steps", "cfg", "cfg_channels"} and "cfg_interval" as below: what the work depends
+// on.
+base::Json sampling_json(const GenerateRequest& request);
+
 // {"version", "model", "sampler", "steps", "cfg", "cfg_channels", "seed", "first_image", "labels",
 // and, where they were given, "cfg_interval" [LO, HI] (left out where it is [0, 1]), "dtype",
 // "heads", "top_k", "objective", "columns", "scale"}.
