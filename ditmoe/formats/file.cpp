@@ -142,12 +142,14 @@ MappedFile MappedFile::open(const std::string& path) {
   if (data == MAP_FAILED) base::failure("{}: cannot be mapped: {}", path, reason(errno));
   file.mapping_ = std::make_shared<Mapping>(
       path, descriptor.release(), static_cast<const std::byte*>(data), size);
+  file.bytes_ = {file.mapping_->data, size};
   return file;
 }
 
-std::span<const std::byte> MappedFile::bytes() const {
-  if (mapping_ == nullptr) return {};
-  return {mapping_->data, mapping_->size};
+MappedFile MappedFile::over(std::span<const std::byte> bytes) {
+  MappedFile file;
+  file.bytes_ = bytes;
+  return file;
 }
 
 void MappedFile::expect_whole() const {
@@ -163,6 +165,7 @@ bool MappedFile::contains(std::span<const std::byte> part) const {
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {
+  if (mapping_ == nullptr) return;
   static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   DITMOE_ASSERT(contains(part));
   const auto begin = static_cast<size_t>(part.data() - bytes().data());

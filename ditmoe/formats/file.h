@@ -15,7 +15,10 @@ class MappedFile {
   // Throws bad_input for a missing, unreadable or non-regular file.
   static MappedFile open(const std::string& path);
 
-  std::span<const std::byte> bytes() const;
+  // Bytes that are in memory already and outlive the object, for readers of files.
+  static MappedFile over(std::span<const std::byte> bytes);
+
+  std::span<const std::byte> bytes() const { return bytes_; }
 
   // Throws bad_input if something of bytes() that has been looked at was no longer there, because
   // the file was made shorter meanwhile: it read as zeros. For readers to call at their end, before
@@ -31,7 +34,8 @@ class MappedFile {
 
  private:
   struct Mapping;
-  std::shared_ptr<const Mapping> mapping_;
+  std::shared_ptr<const Mapping> mapping_;  // none of bytes that are not ours
+  std::span<const std::byte> bytes_;
 };
 
 // Writes a file that has no name, or a temporary one beside `path` where the file system cannot do

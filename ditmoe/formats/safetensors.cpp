@@ -250,7 +250,6 @@ std::string header_of(const std::vector<SafetensorsEntry>& tensors,
 struct SafetensorsFile::Contents {
   std::string path;
   MappedFile file;
-  std::span<const std::byte> bytes;
   std::vector<SafetensorsEntry> entries;
   std::map<std::string, std::string> metadata;
   std::unordered_map<std::string_view, size_t> by_name;  // views of the entries' names
@@ -262,6 +261,7 @@ struct SafetensorsFile::Contents {
 // An entry at a time: the header of a hostile file, as one document, would take many times its
 // size.
 void SafetensorsFile::Contents::read_header() {
+  const auto bytes = file.bytes();
   const std::string_view text = header_text(bytes, path);
   const uint64_t data_begin = kPrefixBytes + text.size();
   const EntryParser parser(path, data_begin, bytes.size() - data_begin);
@@ -294,23 +294,18 @@ void SafetensorsFile::Contents::index_names() {
 }
 
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
-  MappedFile file = MappedFile::open(path);
-  const auto bytes = file.bytes();
-  return parse(std::move(file), bytes, path);
+  return parse(MappedFile::open(path), path);
 }
 
 SafetensorsFile SafetensorsFile::in_memory(std::span<const std::byte> bytes,
                                            const std::string& path) {
-  return parse({}, bytes, path);
+  return parse(MappedFile::over(bytes), path);
 }
 
-SafetensorsFile SafetensorsFile::parse(MappedFile file,
-                                       std::span<const std::byte> bytes,
-                                       const std::string& path) {
+SafetensorsFile SafetensorsFile::parse(MappedFile file, const std::string& path) {
   auto contents = std::make_shared<Contents>();
   contents->path = path;
   contents->file = std::move(file);
-  contents->bytes = bytes;
   contents->read_header();
   contents->file.expect_whole();
   SafetensorsFile result;
@@ -340,7 +335,7 @@ const SafetensorsEntry& SafetensorsFile::entry(const std::string& name) const {
 
 base::TensorView SafetensorsFile::view(const std::string& name) const {
   const SafetensorsEntry& found = entry(name);
-  return {found.dtype, found.shape, contents_->bytes.data() + found.offset};
+  return {found.dtype, found.shape, contents_->file.bytes().data() + found.offset};
 }
 
 void SafetensorsFile::expect_whole() const { contents_->file.expect_whole(); }
@@ -350,7 +345,7 @@ bool SafetensorsFile::is_mapped(std::span<const std::byte> part) const {
 }
 
 void SafetensorsFile::release(std::span<const std::byte> part) const {
-  if (!contents_->file.bytes().empty()) contents_->file.release(part);
+  contents_->file.release(part);
 }
 
 struct SafetensorsWriter::State {

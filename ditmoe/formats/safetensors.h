@@ -56,9 +56,7 @@ class SafetensorsFile {
   void release(std::span<const std::byte> part) const;
 
  private:
-  static SafetensorsFile parse(MappedFile file,
-                               std::span<const std::byte> bytes,
-                               const std::string& path);
+  static SafetensorsFile parse(MappedFile file, const std::string& path);
 
   struct Contents;
   std::shared_ptr<const Contents> contents_;

@@ -22,12 +22,18 @@ using base::bad_input;
 
 constexpr size_t kMaxBytes = size_t{1} << 18;
 constexpr int kMaxDots = 32;  // in one dotted key
+constexpr size_t kMaxShown = 200;
 
 bool is_bare(std::string_view word, std::string_view also = "") {
   return !word.empty() && std::all_of(word.begin(), word.end(), [also](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-' || also.find(c) != std::string_view::npos;
   });
+}
+
+// A part of a key as a message shows it.
+std::string shown(std::string_view part) {
+  return is_bare(part) && part.size() <= kMaxShown ? std::string(part) : printable(part);
 }
 
 // The parser builds a table for each part of a dotted key and frees them recursively: a megabyte of
@@ -180,7 +186,7 @@ void TomlDocument::Contents::check_known(const toml::table& parent,
   for (const auto& [key, node] : parent) {
     // A quoted key such as "a.b" is not the path a.b, and cannot be asked for.
     const bool bare = is_bare(key.str());
-    const std::string path = prefix + (bare ? std::string(key.str()) : printable(key.str()));
+    const std::string path = prefix + shown(key.str());
     if (bare && known.contains(path)) continue;
     if (bare && leads_to_known(path) && node.is_table()) {
       check_known(*node.as_table(), path + ".");
@@ -191,9 +197,10 @@ void TomlDocument::Contents::check_known(const toml::table& parent,
     const toml::node* leaf = &node;
     while (leaf->is_table() && !leaf->as_table()->empty()) {
       const auto first = leaf->as_table()->begin();
-      full += fmt::format(".{}", first->first.str());
+      full += fmt::format(".{}", shown(first->first.str()));
       leaf = &first->second;
     }
+    if (full.size() > kMaxShown) full = full.substr(0, kMaxShown) + "...";
     const auto line = leaf->source().begin.line;  // none for what set() gave
     const std::string nearest = nearest_word(full, {known.begin(), known.end()});
     bad_input("{}: unknown key '{}'{}",

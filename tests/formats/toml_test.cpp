@@ -100,6 +100,19 @@ TEST(TomlTest, QuotedKeyIsNotAPath) {
   expect_error([&] { document.finish(); }, ErrorKind::kBadInput, "unknown key");
 }
 
+TEST(TomlTest, UnknownKeysAreShownInOneShortLine) {
+  const auto refuse = [](const std::string& text, const std::string& fragment) {
+    const TomlDocument document = TomlDocument::parse(text, "a.toml");
+    expect_error([&] { document.finish(); }, ErrorKind::kBadInput, fragment);
+  };
+  refuse("a.\"@\\t\\n\" = 0", "unknown key 'a.\"@\\t\\n\"'");
+  refuse("\"\\n\" = 0", "unknown key '\"\\n\"'");
+  refuse(std::string(5000, 'k') + " = 0", "(5000 bytes)");
+  std::string deep = "k";
+  for (int i = 0; i < 30; ++i) deep += "." + std::string(150, 'k');
+  refuse(deep + " = 0", "kkk...'");
+}
+
 TEST(TomlTest, KeyWithinAKnownValueIsUnknown) {
   TomlDocument document = TomlDocument::parse("[train.lr]\nx = 1\n[[train.list]]\n", "a.toml");
   double lr = 0;
