@@ -1,8 +1,15 @@
 // AddressSanitizer has a malloc of its own, and tells of each call.
 
-#include <sanitizer/allocator_interface.h>
+#include <cstddef>
 
 #include "allocation_watch.h"
+
+// From sanitizer/allocator_interface.h, which g++ does not bring.
+extern "C" {
+size_t __sanitizer_get_allocated_size(const volatile void* memory);
+int __sanitizer_install_malloc_and_free_hooks(void (*on_allocated)(const volatile void*, size_t),
+                                              void (*on_freed)(const volatile void*));
+}
 
 namespace {
 
@@ -13,7 +20,7 @@ void on_allocated(const volatile void* /*memory*/, size_t bytes) { count_allocat
 
 void on_freed(const volatile void* memory) {
   if (memory == nullptr) return;
-  count_freed(__sanitizer_get_allocated_size(const_cast<const void*>(memory)));
+  count_freed(__sanitizer_get_allocated_size(memory));
 }
 
 [[maybe_unused]] const int installed =
