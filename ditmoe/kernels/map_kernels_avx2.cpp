@@ -1,0 +1,8 @@
+#include "ditmoe/kernels/map_kernels_by_isa.h"
+#include "ditmoe/kernels/map_loops.h"
+
+namespace ditmoe::kernels {
+
+const MapKernels& map_kernels_avx2() { return kMapLoops; }
+
+}  // namespace ditmoe::kernels
