@@ -68,6 +68,7 @@ void add_bench(CLI::App& app, Commands& commands) {
   add_bench_forward(*bench, commands);
   add_bench_sample(*bench, commands);
   add_bench_precision(*bench, commands);
+  add_bench_vae(*bench, commands);
 }
 
 }  // namespace ditmoe::apps

@@ -22,5 +22,6 @@ void add_bench_forward(CLI::App& bench, Commands& commands);
 void add_bench_ops(CLI::App& bench, Commands& commands);
 void add_bench_sample(CLI::App& bench, Commands& commands);
 void add_bench_precision(CLI::App& bench, Commands& commands);
+void add_bench_vae(CLI::App& bench, Commands& commands);
 
 }  // namespace ditmoe::apps

@@ -1,3 +1,5 @@
+#include "apps/ditmoe/probe.h"
+
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -215,6 +217,7 @@ void add_probe(CLI::App& app, Commands& commands, const Arguments& arguments) {
   loss->prefix_command();
   commands.push_back({loss, [arguments] { run_trainer(arguments); }});
   add_probe_sample(*probe, commands);
+  add_probe_vae(*probe, commands);
 }
 
 }  // namespace ditmoe::apps

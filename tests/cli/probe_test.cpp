@@ -137,8 +137,41 @@ TEST_P(ProbeSampleTest, Euler) {
 
 INSTANTIATE_TEST_SUITE_P(Models, ProbeSampleTest, testing::Values("moe_plain", "moe_qknorm"));
 
+TEST(ProbeVaeTest, AgreesWithTheReference) {
+  const TemporaryFolder folder;
+  const Outcome outcome = run({"probe",
+                               "vae",
+                               data("vae_small/model.safetensors"),
+                               "--in",
+                               data("vae_small/io.npz"),
+                               "--out",
+                               folder / "o.npz"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto expected = formats::read_npz(data("vae_small/io.npz"));
+  const auto found = formats::read_npz(folder / "o.npz");
+  EXPECT_EQ(found.size(), 3U);
+  for (const char* name : {"mean", "logvar_clamped", "decoded"}) {
+    EXPECT_LT(relative_error(found.at(name), expected.at(name).view()), kForwardTolerance) << name;
+  }
+}
+
+TEST(ProbeVaeTest, WrongFilesAreNamed) {
+  const TemporaryFolder folder;
+  const auto refusal = [&folder](const std::string& model, const std::string& input) {
+    const Outcome outcome =
+        run({"probe", "vae", data(model), "--in", data(input), "--out", folder / "o.npz"});
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_EQ(folder.names(), std::vector<std::string>{});
+    return outcome.err;
+  };
+  EXPECT_THAT(refusal("moe_plain/model.safetensors", "vae_small/io.npz"),
+              HasSubstr("moe_plain/model.safetensors: expected tensor 'encoder.conv_in.weight'"));
+  EXPECT_THAT(refusal("vae_small/model.safetensors", "moe_plain/forward.npz"),
+              HasSubstr("moe_plain/forward.npz: expected array 'image'"));
+}
+
 TEST(ProbeTest, OutputThatCannotBeWrittenIsRefusedFirst) {
-  for (const char* command : {"forward", "sample"}) {
+  for (const char* command : {"forward", "sample", "vae"}) {
     const Outcome outcome =
         run({"probe", command, "/nowhere/m", "--in", "/nowhere/i", "--out", "/nowhere/o.npz"});
     EXPECT_EQ(outcome.exit_code, 2);

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Writes the weights of a PyTorch checkpoint to safetensors: original names, f32, no metadata.
 
-Takes the state dict under "ema" or "model" where there is one, else the checkpoint itself.
+Takes the state dict under "ema", "model" or "state_dict" where there is one, else the checkpoint
+itself.
 """
 
 import argparse
@@ -18,7 +19,8 @@ def main():
     parser.add_argument("output", type=pathlib.Path)
     arguments = parser.parse_args()
     checkpoint = torch.load(arguments.checkpoint, map_location="cpu")
-    weights = checkpoint.get("ema", checkpoint.get("model", checkpoint))
+    names = [name for name in ("ema", "model", "state_dict") if name in checkpoint]
+    weights = checkpoint[names[0]] if names else checkpoint
     write_safetensors(arguments.output,
                       {name: value.float().numpy() for name, value in weights.items()})
 

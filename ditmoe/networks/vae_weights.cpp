@@ -1,0 +1,162 @@
+#include "ditmoe/networks/vae_weights.h"
+
+#include <cmath>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ditmoe/base/error.h"
+#include "ditmoe/base/json.h"
+#include "ditmoe/base/philox.h"
+#include "ditmoe/formats/file.h"
+#include "ditmoe/formats/safetensors.h"
+#include "ditmoe/networks/vae_names.h"
+
+namespace ditmoe::networks {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kWeightsName = "diffusion_pytorch_model.safetensors";
+constexpr const char* kConfigName = "config.json";
+constexpr int64_t kGroups = 32;
+
+// What config.json says that shapes do not.
+struct Settings {
+  int64_t groups = kGroups;
+  double scaling_factor = 0.18215;
+  double shift = 0.0;
+};
+
+void read_number(const base::Json& json, const std::string& path, const char* key, double& value) {
+  if (!json.contains(key) || json.at(key).is_null()) return;
+  if (!json.at(key).is_number()) {
+    base::bad_input("{}: {}: expected a number, found {}", path, key, json.at(key).type_name());
+  }
+  value = json.at(key).get<double>();
+}
+
+Settings read_settings(const std::string& path) {
+  const base::Json json = base::parse_json(formats::read_text(path), path);
+  if (!json.is_object())
+    base::bad_input("{}: expected an object, found {}", path, json.type_name());
+  if (json.contains("_class_name") && json.at("_class_name") != "AutoencoderKL") {
+    base::bad_input("{}: _class_name: expected AutoencoderKL, found {}",
+                    path,
+                    json.at("_class_name").dump().substr(0, 60));
+  }
+  Settings settings;
+  double groups = kGroups;
+  read_number(json, path, "norm_num_groups", groups);
+  read_number(json, path, "scaling_factor", settings.scaling_factor);
+  read_number(json, path, "shift_factor", settings.shift);
+  if (!(groups >= 1 && groups <= 1024 && groups == std::floor(groups))) {
+    base::bad_input(
+        "{}: norm_num_groups: expected a whole number from 1 to 1024, found {}", path, groups);
+  }
+  if (!(settings.scaling_factor > 0 && std::isfinite(settings.scaling_factor))) {
+    base::bad_input(
+        "{}: scaling_factor: expected a number above 0, found {}", path, settings.scaling_factor);
+  }
+  if (!std::isfinite(settings.shift)) {
+    base::bad_input("{}: shift_factor: expected a number, found {}", path, settings.shift);
+  }
+  settings.groups = static_cast<int64_t>(groups);
+  return settings;
+}
+
+class FileVae final : public VaeWeights {
+ public:
+  FileVae(const std::string& path, const Settings& settings)
+      : file_(formats::SafetensorsFile::open(path)), settings_(settings) {
+    std::vector<NamedShape> tensors;
+    for (const auto& entry : file_.entries()) tensors.push_back({entry.name, entry.shape});
+    names_ = vae_shape_table(tensors, path);
+    config_ = infer_vae_config(names_, settings.groups, path);
+    for (TensorSpec& spec : tensor_specs(config_)) {
+      shapes_.emplace(std::move(spec.name), std::move(spec.shape));
+    }
+  }
+
+  const VaeConfig& config() const override { return config_; }
+
+  base::Tensor read(const std::string& name) const override {
+    base::TensorView view = file_.view(names_.at(name).name_in_file);
+    view.shape = shapes_.at(name);
+    base::Tensor values = base::convert(view, base::DType::kF32);
+    file_.release({view.data, view.bytes()});
+    return values;
+  }
+
+  double scaling_factor() const override { return settings_.scaling_factor; }
+
+  double shift() const override { return settings_.shift; }
+
+ private:
+  formats::SafetensorsFile file_;
+  Settings settings_;
+  ShapeTable names_;
+  VaeConfig config_;
+  std::map<std::string, base::Shape> shapes_;
+};
+
+// Matrices uniform with the deviation 1/sqrt(inputs), norms near 1, vectors near 0.
+class RandomVae final : public VaeWeights {
+ public:
+  RandomVae(const VaeConfig& config, uint64_t seed) : config_(config), seed_(seed) {
+    config.validate();
+    uint64_t index = 0;
+    for (TensorSpec& spec : tensor_specs(config)) {
+      tensors_.emplace(std::move(spec.name), Entry{std::move(spec.shape), index++});
+    }
+  }
+
+  const VaeConfig& config() const override { return config_; }
+
+  base::Tensor read(const std::string& name) const override {
+    const Entry& entry = tensors_.at(name);
+    base::Tensor values(base::DType::kF32, entry.shape);
+    base::fill_uniform(values.as<float>(), {.seed = seed_, .index = entry.index});
+    const bool is_matrix = entry.shape.size() > 1;
+    const int64_t inputs = values.size() / entry.shape.front();
+    const double deviation = is_matrix ? 1.0 / std::sqrt(static_cast<double>(inputs)) : 0.02;
+    const auto amplitude = static_cast<float>(deviation * std::sqrt(3.0));
+    const bool is_norm_weight = !is_matrix && name.ends_with("weight");
+    const float centre = is_norm_weight ? 1.0f : 0.0f;
+    for (float& value : values.as<float>()) value = centre + amplitude * (2.0f * value - 1.0f);
+    return values;
+  }
+
+ private:
+  struct Entry {
+    base::Shape shape;
+    uint64_t index = 0;
+  };
+
+  VaeConfig config_;
+  uint64_t seed_;
+  std::map<std::string, Entry> tensors_;
+};
+
+}  // namespace
+
+std::shared_ptr<const VaeWeights> open_vae(const std::string& path) {
+  fs::path weights = path;
+  if (fs::is_directory(weights)) {
+    // The folder of a whole pipeline holds the autoencoder's as vae/.
+    if (!fs::exists(weights / kWeightsName) && fs::is_directory(weights / "vae")) weights /= "vae";
+    weights /= kWeightsName;
+  }
+  Settings settings;
+  const fs::path config = weights.parent_path() / kConfigName;
+  if (weights.filename() == kWeightsName && fs::exists(config)) settings = read_settings(config);
+  return std::make_shared<FileVae>(weights, settings);
+}
+
+std::shared_ptr<const VaeWeights> random_vae(const VaeConfig& config, uint64_t seed) {
+  return std::make_shared<RandomVae>(config, seed);
+}
+
+}  // namespace ditmoe::networks
