@@ -3,11 +3,13 @@
 #include <memory>
 #include <set>
 
+#include "ditmoe/base/error.h"
 #include "ditmoe/base/log.h"
 #include "ditmoe/base/progress.h"
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/pipeline/grid.h"
 #include "ditmoe/pipeline/labels.h"
+#include "ditmoe/pipeline/latent_decoder.h"
 #include "ditmoe/pipeline/model_session.h"
 #include "ditmoe/pipeline/settings.h"
 
@@ -26,12 +28,19 @@ struct Options {
   std::optional<int64_t> columns;
   std::optional<int64_t> scale;
   std::string from_png;
+  std::string vae;
   int64_t batch = 0;
   SamplingOptions sampling;
   OverrideOptions overrides;
   ComputeOptions compute;
   CommonOptions common;
 };
+
+// The last part of a path, which may end in a slash.
+std::string folder_or_file_name(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return file_name(path);
+}
 
 // Labels as asked for, cycled to the count asked for; else those of the picture to repeat; else
 // all.
@@ -48,10 +57,12 @@ std::vector<int32_t> resolve_labels(const Options& options,
 
 pipeline::PictureSettings resolve(const Options& options,
                                   const pipeline::PictureSettings& repeated,
-                                  const pipeline::ModelSession& session) {
+                                  const pipeline::ModelSession& session,
+                                  int64_t image_size) {
   pipeline::PictureSettings settings = repeated;
   if (options.from_png.empty()) settings.request = pipeline::default_request(session.model());
   settings.model = file_name(options.model);
+  settings.vae = folder_or_file_name(options.vae);
   settings.precision = session.precision();
   settings.overrides = options.overrides.over(repeated.overrides);
   pipeline::GenerateRequest& request = settings.request;
@@ -62,7 +73,7 @@ pipeline::PictureSettings resolve(const Options& options,
   if (options.columns) settings.columns = *options.columns;
   if (options.scale) settings.scale = *options.scale;
   if (settings.scale <= 0) {
-    settings.scale = pipeline::comfortable_scale(session.model().config().image_size);
+    settings.scale = pipeline::comfortable_scale(image_size);
   }
   return settings;
 }
@@ -74,6 +85,27 @@ base::Tensor generate_with_progress(pipeline::ModelSession& session,
     if (!progress) progress.emplace("sampling", total, "steps");
     progress->update(done);
   });
+}
+
+base::Tensor decode_with_progress(pipeline::LatentDecoder& decoder, const base::Tensor& latents) {
+  base::Progress progress("decoding", latents.dim(0), "images");
+  return decoder.decode(latents, [&progress](int64_t done) { progress.update(done); });
+}
+
+// A picture that an autoencoder decoded is repeated with one.
+void check_repeated(const Options& options, const pipeline::PictureSettings& repeated) {
+  if (options.from_png.empty()) return;
+  const auto warn = [&](const char* did, const std::string& then, const std::string& now) {
+    if (then == now) return;
+    base::log_warning("{} was {} by {}, not by {}", options.from_png, did, then, now);
+  };
+  warn("drawn", repeated.model, file_name(options.model));
+  if (repeated.vae.empty()) return;
+  if (options.vae.empty()) {
+    base::bad_input(
+        "{}: its images were decoded by {}; give --vae", options.from_png, repeated.vae);
+  }
+  warn("decoded", repeated.vae, folder_or_file_name(options.vae));
 }
 
 void report(const Options& options,
@@ -110,19 +142,22 @@ void run(const Options& options) {
                                  options.overrides.over(repeated.overrides),
                                  options.compute.session(repeated.precision),
                                  pool);
-  if (!options.from_png.empty() && repeated.model != file_name(options.model)) {
-    base::log_warning("{} was drawn by {}, not by {}",
-                      options.from_png,
-                      repeated.model,
-                      file_name(options.model));
+  check_repeated(options, repeated);
+  std::optional<pipeline::LatentDecoder> decoder;
+  if (!options.vae.empty()) {
+    decoder.emplace(options.vae, session.model(), session.precision(), pool);
   }
-  const pipeline::PictureSettings settings = resolve(options, repeated, session);
+  const networks::DitConfig& config = session.model().config();
+  const SampleOutput::ImageShape image = {decoder ? decoder->image_channels() : config.channels,
+                                          decoder ? decoder->image_size() : config.image_size};
+  const pipeline::PictureSettings settings = resolve(options, repeated, session, image.size);
   pipeline::check_request(settings.request, session.model());
-  const SampleOutput output(options.output, session.model());
+  const SampleOutput output(options.output, session.model(), image);
   output.check_size(settings);
 
   const auto start = std::chrono::steady_clock::now();
-  const base::Tensor images = generate_with_progress(session, settings.request);
+  base::Tensor images = generate_with_progress(session, settings.request);
+  if (decoder) images = decode_with_progress(*decoder, images);
   output.write(images, settings);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   report(options, settings, session.model(), elapsed.count());
@@ -155,6 +190,11 @@ void add_what_to_draw(CLI::App& app, Options& options) {
   app.add_option("--from-png",
                  options.from_png,
                  "Repeat the settings stored in a picture; options given win")
+      ->option_text("FILE");
+  app.add_option("--vae",
+                 options.vae,
+                 "Decode the model's latents by this autoencoder: a file, or a folder as\n"
+                 "diffusers has it")
       ->option_text("FILE");
   app.add_option("--columns", options.columns, "Images per row of a picture (default: by label)")
       ->option_text("N")

@@ -79,13 +79,15 @@ std::string csv_field(const std::string& text) {
 
 }  // namespace
 
-SampleOutput::SampleOutput(std::string path, const networks::ModelFile& model)
-    : path_(std::move(path)), kind_(kind_of(path_)), model_(model) {
-  const int64_t channels = model.config().channels;
+SampleOutput::SampleOutput(std::string path,
+                           const networks::ModelFile& model,
+                           const ImageShape& image)
+    : path_(std::move(path)), kind_(kind_of(path_)), model_(model), image_(image) {
+  const int64_t channels = image.channels;
   if (kind_ != Kind::kArrays && channels != 1 && channels != 3) {
     base::bad_input(
-        "{}: {} draws latents of {} channels, which are no picture; write them to a name "
-        "that ends in .npz",
+        "{}: {} draws latents of {} channels, which are no picture; decode them with --vae, or "
+        "write them to a name that ends in .npz",
         path_,
         model.path(),
         channels);
@@ -101,7 +103,7 @@ void SampleOutput::check_size(const pipeline::PictureSettings& settings) const {
   constexpr int64_t kMostPixels = int64_t{1} << 27;
   if (kind_ != Kind::kPicture) return;
   const auto count = static_cast<int64_t>(settings.request.labels.size());
-  const int64_t side = model_.config().image_size * settings.scale;
+  const int64_t side = image_.size * settings.scale;
   if (count > kMostPixels / (side * side)) {
     base::bad_input(
         "{}: {} images of {}x{} pixels are too many for one picture; write them to a "
@@ -141,7 +143,7 @@ void SampleOutput::write_picture(const base::Tensor& images_NCHW,
   layout.scale = settings.scale;
   if (labels.size() == 1) layout.gap = 0;
   formats::Image picture = pipeline::make_grid(pipeline::to_uint8_NHWC(images_NCHW), layout);
-  picture.text = pipeline::picture_text(settings, model_);
+  picture.text = pipeline::picture_text(settings, model_, image_.size);
   formats::write_png(path_, picture);
 }
 
@@ -150,8 +152,7 @@ void SampleOutput::write_arrays(const base::Tensor& images_NCHW,
   base::Tensor labels(base::DType::kI64, {images_NCHW.dim(0)});
   std::copy(
       settings.request.labels.begin(), settings.request.labels.end(), labels.as<int64_t>().begin());
-  const int64_t channels = model_.config().channels;
-  if (channels != 1 && channels != 3) {
+  if (image_.channels != 1 && image_.channels != 3) {
     formats::write_npz(path_, {{"latents", images_NCHW.view()}, {"labels", labels.view()}});
     return;
   }
@@ -176,7 +177,7 @@ void SampleOutput::write_folder(const base::Tensor& images_NCHW,
     formats::Image image{pixels_NHWC.dim(2), pixels_NHWC.dim(1), pixels_NHWC.dim(3), {}, {}};
     const auto pixels = pixels_NHWC.as<uint8_t>().subspan(i * size, size);
     image.pixels_HWC.assign(pixels.begin(), pixels.end());
-    image.text = pipeline::picture_text(own, model_);
+    image.text = pipeline::picture_text(own, model_, image_.size);
     const std::string name = fmt::format("{:06}.png", i);
     formats::write_png(folder.file(name), image);
     table += fmt::format("{},{},{}\n", name, label, csv_field(name_of(label)));

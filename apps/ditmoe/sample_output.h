@@ -16,9 +16,15 @@ class SampleOutput {
  public:
   enum class Kind { kPicture, kArrays, kFolder };
 
-  // Throws bad_input before anything is computed if the name tells no kind, if the model's images
-  // do not fit the kind, or if nothing can be written there.
-  SampleOutput(std::string path, const networks::ModelFile& model);
+  // Of what is written: the model's own images, or what an autoencoder makes of them.
+  struct ImageShape {
+    int64_t channels = 0;
+    int64_t size = 0;  // height and width
+  };
+
+  // Throws bad_input before anything is computed if the name tells no kind, if the images do not
+  // fit the kind, or if nothing can be written there.
+  SampleOutput(std::string path, const networks::ModelFile& model, const ImageShape& image);
 
   Kind kind() const { return kind_; }
 
@@ -43,6 +49,7 @@ class SampleOutput {
   std::string path_;
   Kind kind_ = Kind::kPicture;
   networks::ModelFile model_;
+  ImageShape image_;
 };
 
 }  // namespace ditmoe::apps

@@ -186,6 +186,7 @@ base::Json to_json(const PictureSettings& settings) {
   base::Json json;
   json["version"] = base::version();
   json["model"] = settings.model;
+  if (!settings.vae.empty()) json["vae"] = settings.vae;
   json.update(sampling_json(request));
   if (settings.precision) json["dtype"] = kernels::to_word(*settings.precision);
   json["seed"] = request.seed;
@@ -210,6 +211,7 @@ PictureSettings picture_settings_from_json(const base::Json& json, const std::st
   GenerateRequest& request = settings.request;
   std::string channels;
   reader.require("model", settings.model);
+  reader.read("vae", settings.vae);
   reader.require("sampler", request.sampler);
   reader.require("steps", request.steps);
   reader.require("cfg", request.guidance.scale);
@@ -252,12 +254,13 @@ PictureSettings read_picture_settings(const std::string& png_path) {
 }
 
 std::vector<std::pair<std::string, std::string>> picture_text(const PictureSettings& settings,
-                                                              const networks::ModelFile& model) {
+                                                              const networks::ModelFile& model,
+                                                              int64_t image_size) {
   const GenerateRequest& request = settings.request;
   const bool whole = request.guidance.interval == diffusion::Guidance::Interval{};
   const std::string parameters = fmt::format(
       "{}\nSteps: {}, Sampler: {}, CFG scale: {} ({} channels{}), Seed: {}, Image: {}, "
-      "Size: {}x{}, Model: {}, Version: ditmoe {}",
+      "Size: {}x{}, Model: {}{}, Version: ditmoe {}",
       label_list(request, model),
       request.steps,
       request.sampler,
@@ -266,9 +269,10 @@ std::vector<std::pair<std::string, std::string>> picture_text(const PictureSetti
       whole ? "" : ", noise levels " + interval_words(request.guidance.interval),
       request.seed,
       request.first_image,
-      model.config().image_size,
-      model.config().image_size,
+      image_size,
+      image_size,
       settings.model,
+      settings.vae.empty() ? "" : ", VAE: " + settings.vae,
       base::version());
   return {{kSettingsKeyword, to_json(settings).dump()}, {"parameters", parameters}};
 }

@@ -19,6 +19,7 @@ inline constexpr const char* kSettingsKeyword = "ditmoe";
 // Everything that decides the images of one picture, as it travels in a PNG.
 struct PictureSettings {
   std::string model;  // file name without folders
+  std::string vae;    // likewise, of the autoencoder that decoded the images; empty without one
   networks::ModelOverrides overrides;
   GenerateRequest request;
   std::optional<kernels::Precision> precision;
@@ -54,9 +55,9 @@ void check_request(const GenerateRequest& request, const networks::ModelFile& mo
 // on.
 base::Json sampling_json(const GenerateRequest& request);
 
-// {"version", "model", "sampler", "steps", "cfg", "cfg_channels", "seed", "first_image", "labels",
-// and, where they were given, "cfg_interval" [LO, HI] (left out where it is [0, 1]), "dtype",
-// "heads", "top_k", "objective", "columns", "scale"}.
+// {"version", "model", "vae" where there is one, "sampler", "steps", "cfg", "cfg_channels", "seed",
+// "first_image", "labels", and, where they were given, "cfg_interval" [LO, HI] (left out where it
+// is [0, 1]), "dtype", "heads", "top_k", "objective", "columns", "scale"}.
 base::Json to_json(const PictureSettings& settings);
 
 // Inverse of to_json; keys that are not known are ignored, for those of later versions. source
@@ -68,8 +69,10 @@ PictureSettings picture_settings_from_json(const base::Json& json, const std::st
 PictureSettings read_picture_settings(const std::string& png_path);
 
 // Text chunks for a picture: kSettingsKeyword for programs and "parameters" for people, in the
-// words image browsers know ("Steps: 50, Sampler: ddim, CFG scale: 2, Seed: 0, ...").
+// words image browsers know ("Steps: 50, Sampler: ddim, CFG scale: 2, Seed: 0, ..."). image_size:
+// of one image, in pixels.
 std::vector<std::pair<std::string, std::string>> picture_text(const PictureSettings& settings,
-                                                              const networks::ModelFile& model);
+                                                              const networks::ModelFile& model,
+                                                              int64_t image_size);
 
 }  // namespace ditmoe::pipeline
