@@ -11,7 +11,7 @@
 #include "ditmoe/base/json.h"
 #include "ditmoe/base/philox.h"
 #include "ditmoe/formats/file.h"
-#include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/networks/vae_names.h"
 
 namespace ditmoe::networks {
@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kWeightsName = "diffusion_pytorch_model.safetensors";
+constexpr const char* kWeightsName = "diffusion_pytorch_model";
 constexpr const char* kConfigName = "config.json";
 constexpr int64_t kGroups = 32;
 
@@ -70,9 +70,9 @@ Settings read_settings(const std::string& path) {
 class FileVae final : public VaeWeights {
  public:
   FileVae(const std::string& path, const Settings& settings)
-      : file_(formats::SafetensorsFile::open(path)), settings_(settings) {
+      : file_(formats::TensorFile::open(path)), settings_(settings) {
     std::vector<NamedShape> tensors;
-    for (const auto& entry : file_.entries()) tensors.push_back({entry.name, entry.shape});
+    for (const auto& entry : file_->entries()) tensors.push_back({entry.name, entry.shape});
     names_ = vae_shape_table(tensors, path);
     config_ = infer_vae_config(names_, settings.groups, path);
     for (TensorSpec& spec : tensor_specs(config_)) {
@@ -83,10 +83,10 @@ class FileVae final : public VaeWeights {
   const VaeConfig& config() const override { return config_; }
 
   base::Tensor read(const std::string& name) const override {
-    base::TensorView view = file_.view(names_.at(name).name_in_file);
+    base::TensorView view = file_->view(names_.at(name).name_in_file);
     view.shape = shapes_.at(name);
     base::Tensor values = base::convert(view, base::DType::kF32);
-    file_.release({view.data, view.bytes()});
+    file_->release({view.data, view.bytes()});
     return values;
   }
 
@@ -95,7 +95,7 @@ class FileVae final : public VaeWeights {
   double shift() const override { return settings_.shift; }
 
  private:
-  formats::SafetensorsFile file_;
+  std::shared_ptr<const formats::TensorFile> file_;
   Settings settings_;
   ShapeTable names_;
   VaeConfig config_;
@@ -144,15 +144,18 @@ class RandomVae final : public VaeWeights {
 
 std::shared_ptr<const VaeWeights> open_vae(const std::string& path) {
   fs::path weights = path;
-  if (fs::is_directory(weights)) {
-    // The folder of a whole pipeline holds the autoencoder's as vae/.
-    if (!fs::exists(weights / kWeightsName) && fs::is_directory(weights / "vae")) weights /= "vae";
-    weights /= kWeightsName;
-  }
+  // The folder of a whole pipeline holds the autoencoder's as vae/.
+  if (fs::is_directory(weights / "vae")) weights /= "vae";
+  const bool is_folder = fs::is_directory(weights);
+  const fs::path config = (is_folder ? weights : weights.parent_path()) / kConfigName;
+  const bool is_diffusers = is_folder || weights.filename().string().starts_with(kWeightsName);
   Settings settings;
-  const fs::path config = weights.parent_path() / kConfigName;
-  if (weights.filename() == kWeightsName && fs::exists(config)) settings = read_settings(config);
-  return std::make_shared<FileVae>(weights, settings);
+  if (is_diffusers && fs::exists(config)) settings = read_settings(config);
+  // What diffusers wrote before safetensors.
+  const fs::path old = weights / (std::string(kWeightsName) + ".bin");
+  const bool is_old = is_folder && fs::exists(old) &&
+                      !fs::exists(weights / (std::string(kWeightsName) + ".safetensors"));
+  return std::make_shared<FileVae>(is_old ? old : weights, settings);
 }
 
 std::shared_ptr<const VaeWeights> random_vae(const VaeConfig& config, uint64_t seed) {

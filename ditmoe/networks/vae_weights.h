@@ -28,11 +28,12 @@ class VaeWeights {
   virtual double shift() const { return 0.0; }
 };
 
-// The weights of a file or folder: names as CompVis' code has them, with or without the prefix
-// first_stage_model. of whole checkpoints, or as diffusers does, in its older and newer spelling of
-// attention; a folder of diffusers' with config.json and diffusion_pytorch_model.safetensors.
-// Reads the header only. Throws bad_input naming file and tensor for what is missing, misshapen or
-// unknown, and naming file and key for a configuration that cannot be.
+// The weights of a file (safetensors or PyTorch's, see formats::TensorFile) or folder: names as
+// CompVis' code has them, with or without the prefix first_stage_model. of whole checkpoints, or as
+// diffusers does, in its older and newer spelling of attention; a folder of diffusers' with
+// config.json, or a pipeline's that holds it as vae/. Reads headers only. Throws bad_input naming
+// file and tensor for what is missing, misshapen or unknown, and naming file and key for a
+// configuration that cannot be.
 std::shared_ptr<const VaeWeights> open_vae(const std::string& path);
 
 // Random weights for measurements, such that maps keep their size.

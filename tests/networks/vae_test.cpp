@@ -259,6 +259,10 @@ TEST(VaeFileTest, ReadsFoldersOfDiffusers) {
   const TempDir empty;
   expect_error(
       [&] { open_vae(empty.path()); }, base::ErrorKind::kBadInput, "diffusion_pytorch_model");
+  const TempDir pipeline;
+  std::filesystem::create_directory(pipeline.file("vae"));
+  write(pipeline, weights_of(kSmall), rename, "vae/" + name);
+  EXPECT_EQ(open_vae(pipeline.path())->config(), kSmall);
 }
 
 TEST(VaeFileTest, RefusesTensorsThatDoNotFit) {

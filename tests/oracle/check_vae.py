@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Compares `ditmoe probe vae` with the autoencoder in PyTorch, on shapes that differ in every way.
+"""Compares `ditmoe probe vae` with the autoencoder in PyTorch, on shapes that differ in every way, from
+every kind of file.
 
 usage: check_vae.py DITMOE      exit code 77 where there is no PyTorch
 """
@@ -32,9 +33,23 @@ CASES = [
 ]
 
 
+def write_checkpoint(folder, weights, index):
+    """In turn: safetensors, a diffusion model's checkpoint by PyTorch Lightning, a bare state dict."""
+    if index % 3 == 0:
+        write_safetensors(folder / "vae.safetensors", {k: v.numpy() for k, v in weights.items()})
+        return folder / "vae.safetensors"
+    if index % 3 == 1:
+        whole = {f"first_stage_model.{name}": value for name, value in weights.items()}
+        whole["model.diffusion_model.out.0.weight"] = torch.zeros(3)
+        torch.save({"epoch": 3, "global_step": 7, "state_dict": whole}, folder / "model.ckpt")
+        return folder / "model.ckpt"
+    torch.save(weights, folder / "vae.pt")
+    return folder / "vae.pt"
+
+
 def run_case(program, folder, index, shape, height, width):
     weights = random_weights(tensor_shapes(**shape), index)
-    write_safetensors(folder / "vae.safetensors", {k: v.numpy() for k, v in weights.items()})
+    file = write_checkpoint(folder, weights, index)
     generator = torch.Generator().manual_seed(100 + index)
     factor = 2 ** (len(shape["ch_mult"]) - 1)
     image = torch.randn((2, shape.get("image_channels", 3), height * factor, width * factor),
@@ -45,7 +60,7 @@ def run_case(program, folder, index, shape, height, width):
         mean, logvar = vae.encode(image)
         expected = {"mean": mean, "logvar_clamped": logvar, "decoded": vae.decode(latent)}
     np.savez(folder / "io.npz", image=image.numpy(), latent=latent.numpy())
-    subprocess.run([program, "probe", "vae", folder / "vae.safetensors", "--in", folder / "io.npz",
+    subprocess.run([program, "probe", "vae", file, "--in", folder / "io.npz",
                     "--out", folder / "o.npz", "--threads", "2"], check=True)
     faults = []
     with np.load(folder / "o.npz") as found:
