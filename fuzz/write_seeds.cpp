@@ -15,6 +15,7 @@
 #include "idx_bytes.h"
 #include "npy_bytes.h"
 #include "png_bytes.h"
+#include "tests/support/jpeg.h"
 #include "torch_bytes.h"
 #include "zip_bytes.h"
 
@@ -95,6 +96,19 @@ void write_images(const Seeds& seeds) {
   seeds.put("png", "text", test::png(test::png_header(1, 1, 8, 0) + text, std::string(2, '\0')));
 }
 
+void write_photographs(const Seeds& seeds) {
+  using namespace ditmoe::tests;
+  const std::vector<uint8_t> rgb = picture(17, 9, 3);
+  seeds.put("jpeg", "whole", write_jpeg(17, 9, 3, rgb));
+  seeds.put("jpeg", "several_scans", write_jpeg(17, 9, 3, rgb, {.progressive = true}));
+  seeds.put("jpeg", "arithmetic", write_jpeg(17, 9, 3, rgb, {.arithmetic = true}));
+  seeds.put("jpeg", "restarts", write_jpeg(17, 9, 3, rgb, {.restart_rows = 1}));
+  const JpegSpec grey{.input = JCS_GRAYSCALE, .stored = JCS_GRAYSCALE};
+  seeds.put("jpeg", "grey", write_jpeg(17, 9, 1, picture(17, 9, 1), grey));
+  const JpegSpec ink{.input = JCS_CMYK, .stored = JCS_YCCK};
+  seeds.put("jpeg", "ink", write_jpeg(17, 9, 4, picture(17, 9, 4), ink));
+}
+
 void write_texts(const Seeds& seeds) {
   seeds.put("json", "whole", R"({"a":[1,-2.5e3,true,null,"\u00e9\n"],"b":{"c":{}},"d":""})");
   seeds.put(
@@ -134,6 +148,7 @@ int main(int argc, char** argv) {
   }
   const Seeds seeds(argv[1]);
   seeds.put("idx", test::idx_cases());
+  seeds.put("jpeg", test::jpeg_cases());
   seeds.put("json", test::json_cases());
   seeds.put("metadata", test::json_cases());
   seeds.put("npz", test::npz_cases());
@@ -146,6 +161,7 @@ int main(int argc, char** argv) {
   seeds.put("torch", test::torch_tensor_cases());
   write_arrays(seeds);
   write_images(seeds);
+  write_photographs(seeds);
   write_texts(seeds);
   write_checkpoints(seeds);
   return 0;

@@ -1,5 +1,7 @@
 #include "ditmoe/base/version.h"
 
+#include <jconfig.h>
+
 #include <nlohmann/json.hpp>
 #include <oneapi/dnnl/dnnl.h>
 #include <png.h>
@@ -46,7 +48,7 @@ std::string version_text() {
       "ditmoe {}\n"
       "CPU: {} ({})\n"
       "oneDNN {} (uses {}), fmt {}, spdlog {}, CLI11 {}, nlohmann-json {}, toml++ {}, zlib {}, "
-      "libpng {}\n"
+      "libpng {}, libjpeg-turbo {}\n"
       "training: {}",
       base::version(),
       base::cpu_name(),
@@ -60,6 +62,9 @@ std::string version_text() {
       triple(TOML_LIB_MAJOR, TOML_LIB_MINOR, TOML_LIB_PATCH),
       zlibVersion(),
       png_get_libpng_ver(nullptr),
+      triple(LIBJPEG_TURBO_VERSION_NUMBER / 1000000,
+             LIBJPEG_TURBO_VERSION_NUMBER / 1000 % 1000,
+             LIBJPEG_TURBO_VERSION_NUMBER % 1000),
       trainer_exists() ? "ditmoe-train is installed" : "ditmoe-train is not installed");
 }
 

@@ -51,9 +51,15 @@ void read_bytes(png_structp png, png_bytep out, size_t size) {
   input->position += size;
 }
 
+enum class Output {
+  kAsStored,  // grey, RGB or RGBA, with text
+  kRgb,
+};
+
 class Reader {
  public:
-  Reader(std::span<const std::byte> file, const std::string& path) : path_(path), input_{file, 0} {
+  Reader(std::span<const std::byte> file, const std::string& path, Output output)
+      : path_(path), output_(output), input_{file, 0} {
     png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &fault_, on_error, on_warning);
     if (png_ != nullptr) info_ = png_create_info_struct(png_);
     if (info_ == nullptr) {
@@ -76,10 +82,10 @@ class Reader {
     const size_t row_bytes = png_get_rowbytes(png_, info_);
     DITMOE_ASSERT(row_bytes == static_cast<size_t>(image.width * image.channels));
     const uint64_t bytes = row_bytes * static_cast<uint64_t>(image.height);
-    if (bytes > input_.file.size() + kMaxUnproven) Reader(input_.file, path_).check();
+    if (bytes > input_.file.size() + kMaxUnproven) Reader(input_.file, path_, output_).check();
     image.pixels_HWC.resize(static_cast<size_t>(bytes));
     if (!read_pixels(image.pixels_HWC.data(), row_bytes)) fail();
-    image.text = read_png_text(input_.file, path_);
+    if (output_ == Output::kAsStored) image.text = read_png_text(input_.file, path_);
     return image;
   }
 
@@ -135,10 +141,16 @@ class Reader {
   bool choose_output() {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
     png_set_expand(png_);
-    png_set_scale_16(png_);
     const bool transparent = (png_get_color_type(png_, info_) & PNG_COLOR_MASK_ALPHA) != 0 ||
                              png_get_valid(png_, info_, PNG_INFO_tRNS) != 0;
-    if (transparent) png_set_gray_to_rgb(png_);
+    if (output_ == Output::kRgb) {
+      png_set_strip_16(png_);
+      png_set_gray_to_rgb(png_);
+      png_set_strip_alpha(png_);
+    } else {
+      png_set_scale_16(png_);
+      if (transparent) png_set_gray_to_rgb(png_);
+    }
     num_passes_ = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     return true;
@@ -158,6 +170,7 @@ class Reader {
   }
 
   const std::string& path_;
+  Output output_;
   Fault fault_;
   Input input_;
   int num_passes_ = 1;
@@ -256,7 +269,9 @@ Image read_png(const std::string& path) {
   return image;
 }
 
-Image read_png(std::span<const std::byte> bytes, const std::string& path) {
+namespace {
+
+Image read_as(Output output, std::span<const std::byte> bytes, const std::string& path) {
   if (bytes.size() < kSignatureBytes ||
       png_sig_cmp(reinterpret_cast<png_const_bytep>(bytes.data()), 0, kSignatureBytes) != 0) {
     bad_input("{}: byte 0: expected the signature of a PNG file", path);
@@ -266,7 +281,17 @@ Image read_png(std::span<const std::byte> bytes, const std::string& path) {
   if (bytes.size() >= kTypeEnd && std::memcmp(bytes.data() + kTypeEnd - 4, "IHDR", 4) != 0) {
     bad_input("{}: byte 12: expected a header, found another chunk", path);
   }
-  return Reader(bytes, path).read();
+  return Reader(bytes, path, output).read();
+}
+
+}  // namespace
+
+Image read_png(std::span<const std::byte> bytes, const std::string& path) {
+  return read_as(Output::kAsStored, bytes, path);
+}
+
+Image read_png_rgb(std::span<const std::byte> bytes, const std::string& path) {
+  return read_as(Output::kRgb, bytes, path);
 }
 
 void write_png(const std::string& path, const Image& image) {

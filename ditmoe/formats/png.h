@@ -25,6 +25,10 @@ Image read_png(const std::string& path);
 // The same of a file's bytes; path names them in messages.
 Image read_png(std::span<const std::byte> bytes, const std::string& path);
 
+// The same as RGB: alpha and transparent colours are dropped, of 16 bits the upper 8 count, text is
+// neither read nor checked.
+Image read_png_rgb(std::span<const std::byte> bytes, const std::string& path);
+
 // Writes a PNG with its text as iTXt/tEXt chunks; whole or not at all.
 void write_png(const std::string& path, const Image& image);
 

@@ -12,6 +12,7 @@
 namespace ditmoe::formats::test {
 
 std::vector<MalformedCase> idx_cases();
+std::vector<MalformedCase> jpeg_cases();
 std::vector<MalformedCase> json_cases();  // of metadata, settings, manifests: base::parse_json
 std::vector<MalformedCase> npz_cases();   // the arrays inside
 std::vector<MalformedCase> pickle_cases();

@@ -10,6 +10,7 @@
 #include "ditmoe/base/json.h"
 #include "ditmoe/formats/checksum.h"
 #include "ditmoe/formats/idx.h"
+#include "ditmoe/formats/image.h"
 #include "ditmoe/formats/npz.h"
 #include "ditmoe/formats/pickle.h"
 #include "ditmoe/formats/png.h"
@@ -46,6 +47,7 @@ void open_checkpoint(const std::string& path) {
 
 const std::vector<Parser> kParsers = {
     {"Idx", [](const std::string& path) { read_idx(path); }, test::idx_cases},
+    {"Jpeg", [](const std::string& path) { read_image(path); }, test::jpeg_cases},
     {"Json",
      [](const std::string& path) { base::parse_json(read_text(path), path); },
      test::json_cases},
