@@ -10,7 +10,7 @@
 
 namespace ditmoe::data {
 
-// Labelled images of one size, addressed by number.
+// Labelled images of one size, or an autoencoder's latents of them, addressed by number.
 class Dataset {
  public:
   virtual ~Dataset() = default;
@@ -23,7 +23,7 @@ class Dataset {
 
   virtual int32_t label(int64_t index) const = 0;
 
-  // One image as [C, H, W] f32 in [-1, 1].
+  // One image as [C, H, W] f32 in [-1, 1], or one latent as networks see it.
   virtual void read(int64_t index, std::span<float> out_CHW) const = 0;
 
   int64_t num_classes() const { return static_cast<int64_t>(class_names().size()); }
