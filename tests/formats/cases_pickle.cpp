@@ -76,7 +76,7 @@ std::vector<MalformedCase> unread_opcodes() {
   return cases;
 }
 
-std::vector<MalformedCase> files_cases() {
+std::vector<MalformedCase> framing_cases() {
   return {{"Empty", "", "byte 0: expected 1 more bytes of pickle, found 0"},
           {"NoStop", "K\x01", "byte 2: expected 1 more bytes"},
           {"StopWithTwoValues", "NN.", "byte 2: expected one value at the end, found 1"},
@@ -91,7 +91,7 @@ std::vector<MalformedCase> files_cases() {
           {"FrameCut", raw("\x80\x04\x95\x01\0"), "expected 8 more bytes"}};
 }
 
-std::vector<MalformedCase> operands_cases() {
+std::vector<MalformedCase> operand_cases() {
   return {{"TextOf4GiB",
            "X\xff\xff\xff\xff"
            "a.",
@@ -123,7 +123,7 @@ std::vector<MalformedCase> operands_cases() {
           {"LineTooLong", "I" + std::string(2000, '1') + "\n.", "less than 1024 bytes"}};
 }
 
-std::vector<MalformedCase> globals_cases() {
+std::vector<MalformedCase> global_cases() {
   return {{"NoName", "cos\n", "expected a line of less than 1024 bytes"},
           {"EmptyModule", "c\nsystem\n.", "name of a class or function, found \"\" and"},
           {"EmptyName", "cos\n\n.", "found \"os\" and \"\""},
@@ -140,7 +140,7 @@ std::vector<MalformedCase> globals_cases() {
            "found \"os\" and \"a\\nb\""}};
 }
 
-std::vector<MalformedCase> types_cases() {
+std::vector<MalformedCase> type_cases() {
   return {{"ReduceOfANumber", "K\x01)R.", "expected a class or function, found the integer 1"},
           {"ReduceOfAnObject", "cos\nsystem\n)R)R.", "an object made by \"os.system\""},
           {"ReduceWithAList", "cos\nsystem\n]R.", "a tuple of arguments, found a list of 0"},
@@ -164,7 +164,7 @@ std::vector<MalformedCase> types_cases() {
           {"SetAsKey", "}\x8fNs.", "expected a key of a dict, found a set of 0"}};
 }
 
-std::vector<MalformedCase> limits_cases() {
+std::vector<MalformedCase> limit_cases() {
   return {{"MemoUnset", raw("Nq\0h\x01."), "byte 3: expected something in the memo under 1"},
           {"MemoGap", "Nq\x05h\x03.", "expected something in the memo under 3"},
           {"MemoOf2To32", "Nr\xff\xff\xff\xff.", "memo below 1048576, found 4294967295"},
@@ -198,11 +198,11 @@ std::vector<MalformedCase> pickle_cases() {
   return joined(prefixed("EmptyStack", starved()),
                 prefixed("AboveMark", starved_above_a_mark()),
                 prefixed("Opcodes", unread_opcodes()),
-                prefixed("Files", files_cases()),
-                prefixed("Operands", operands_cases()),
-                prefixed("Globals", globals_cases()),
-                prefixed("Types", types_cases()),
-                prefixed("Limits", limits_cases()));
+                prefixed("Files", framing_cases()),
+                prefixed("Operands", operand_cases()),
+                prefixed("Globals", global_cases()),
+                prefixed("Types", type_cases()),
+                prefixed("Limits", limit_cases()));
 }
 
 }  // namespace ditmoe::formats::test

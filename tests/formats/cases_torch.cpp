@@ -24,9 +24,16 @@ MalformedCase opcodes_case(const std::string& name,
   return {name, torch_file_of(opcodes, counted_floats(2)), message};
 }
 
+// A state dict that holds one tensor under many names.
+std::string same_tensors(int count) {
+  std::string opcodes = PickledTensor{}.opcodes() + "q\x01" + "0}(";
+  for (int i = 0; i < count; ++i) opcodes += pickled_text(std::to_string(i)) + "h\x01";
+  return opcodes + "u";
+}
+
 std::string storage_tuple(const std::string& elements) { return "(" + elements + "tQ"; }
 
-std::vector<MalformedCase> tensors_cases() {
+std::vector<MalformedCase> shape_cases() {
   return {
       tensor_case("SizeNegative", {.size = {-2}}, "104: expected a size of 0 or more, found -2"),
       tensor_case(
@@ -77,7 +84,7 @@ std::vector<MalformedCase> tensors_cases() {
                   "expected a tuple of integers, found an object made by \"os.system\"")};
 }
 
-std::vector<MalformedCase> storages_cases() {
+std::vector<MalformedCase> storage_cases() {
   return {
       tensor_case("ElementsAboveRecord",
                   {.elements = 3},
@@ -135,7 +142,7 @@ std::vector<MalformedCase> storages_cases() {
       tensor_case("NoReference", {.storage = "K\x01"}, "expected a storage, found the integer 1")};
 }
 
-std::vector<MalformedCase> functions_cases() {
+std::vector<MalformedCase> function_cases() {
   return {
       tensor_case("VersionThree",
                   {.function = pickled_global("torch._utils", "_rebuild_tensor_v3")},
@@ -183,7 +190,7 @@ std::vector<MalformedCase> functions_cases() {
           "expected 3 to 4 arguments")};
 }
 
-std::vector<MalformedCase> checkpoints_cases() {
+std::vector<MalformedCase> checkpoint_cases() {
   return {
       opcodes_case("SingleTensor", PickledTensor{}.opcodes(), "found a single tensor"),
       opcodes_case("List", "]", "found a list of 0"),
@@ -214,27 +221,16 @@ std::vector<MalformedCase> checkpoints_cases() {
                    "}q\x01" + pickled_text("model") + "h\x01s",
                    "found a dict with \"model\""),
       opcodes_case(
-          "TooManyTensors",
-          "}(" + PickledTensor{}.opcodes() +
-              "q\x01"
-              "0" +
-              [] {
-                std::string pairs;
-                for (int i = 0; i < (1 << 16) + 1; ++i)
-                  pairs += pickled_text(std::to_string(i)) + "h\x01";
-                return pairs;
-              }() +
-              "u",
-          "expected at most 65536 tensors")};
+          "TooManyTensors", same_tensors((1 << 16) + 1), "expected at most 65536 tensors")};
 }
 
 }  // namespace
 
 std::vector<MalformedCase> torch_tensor_cases() {
-  return joined(prefixed("Tensors", tensors_cases()),
-                prefixed("Storages", storages_cases()),
-                prefixed("Functions", functions_cases()),
-                prefixed("Checkpoints", checkpoints_cases()));
+  return joined(prefixed("Shapes", shape_cases()),
+                prefixed("Storages", storage_cases()),
+                prefixed("Functions", function_cases()),
+                prefixed("Checkpoints", checkpoint_cases()));
 }
 
 }  // namespace ditmoe::formats::test

@@ -18,7 +18,7 @@ std::string changed(const std::function<void(std::vector<ZipPart>&)>& change) {
 
 using Parts = std::vector<ZipPart>;
 
-std::vector<MalformedCase> archives_cases() {
+std::vector<MalformedCase> archive_cases() {
   return {
       MalformedCase{"NoPickle",
                     changed([](Parts& p) { p.erase(p.begin()); }),
@@ -128,7 +128,7 @@ std::vector<MalformedCase> archives_cases() {
       MalformedCase{"OnlyTheMagic", "PK\x03\x04", "expected a zip archive of at least 22 bytes"}};
 }
 
-std::vector<MalformedCase> before_version16_cases() {
+std::vector<MalformedCase> legacy_cases() {
   return {
       MalformedCase{"Protocol",
                     LegacyFile{.protocol = "K\x01"}.bytes(),
@@ -193,7 +193,7 @@ std::vector<MalformedCase> before_version16_cases() {
                     "pickle at byte 15: byte 0: expected 1 more bytes"}};
 }
 
-std::vector<MalformedCase> other_files_cases() {
+std::vector<MalformedCase> other_file_cases() {
   return {
       MalformedCase{"Pickle", raw("\x80\x04N."), "a pickle that torch.save did not write"},
       MalformedCase{
@@ -204,9 +204,9 @@ std::vector<MalformedCase> other_files_cases() {
 }  // namespace
 
 std::vector<MalformedCase> torch_archive_cases() {
-  return joined(prefixed("Archives", archives_cases()),
-                prefixed("BeforeVersion16", before_version16_cases()),
-                prefixed("OtherFiles", other_files_cases()));
+  return joined(prefixed("Archives", archive_cases()),
+                prefixed("Legacy", legacy_cases()),
+                prefixed("OtherFiles", other_file_cases()));
 }
 
 }  // namespace ditmoe::formats::test
