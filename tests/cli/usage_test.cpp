@@ -31,7 +31,7 @@ TEST(UsageTest, HelpListsTheCommands) {
     EXPECT_EQ(outcome.exit_code, 0);
     EXPECT_EQ(outcome.err, "");
     for (const char* command :
-         {"sample", "train", "evaluate", "inspect", "convert", "bench", "probe"}) {
+         {"sample", "train", "evaluate", "inspect", "convert", "encode", "bench", "probe"}) {
       EXPECT_THAT(outcome.out, HasSubstr(std::string("\n  ") + command + " "));
     }
   }
@@ -42,6 +42,7 @@ TEST(UsageTest, EveryCommandExplainsItselfWithAnExample) {
                                                           {"evaluate"},
                                                           {"inspect"},
                                                           {"convert"},
+                                                          {"encode"},
                                                           {"bench", "roof"},
                                                           {"bench", "ops"},
                                                           {"bench", "forward"},
