@@ -27,6 +27,13 @@ struct Options {
 constexpr std::pair<const char*, int64_t> kWeightTypes[] = {{"f32", 4}, {"bf16", 2}, {"int8", 1}};
 
 std::string describe_experts(const DitConfig& config) {
+  if (config.time_experts > 0) {
+    return fmt::format("{} before each layer, chosen by time, top {}; dense {}, width {}",
+                       config.time_experts,
+                       config.time_top_k,
+                       config.feed_forward == FeedForward::kGelu ? "MLP with GELU" : "SwiGLU",
+                       config.dense_width());
+  }
   if (config.feed_forward == FeedForward::kGelu) {
     return fmt::format("none: dense MLP with GELU, width {}", config.dense_width());
   }

@@ -11,6 +11,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/networks/diffusers_dit.h"
+#include "ditmoe/networks/switch_prior.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -27,6 +28,7 @@ class Inference {
   DitConfig run() {
     infer_input();
     infer_feed_forward();
+    infer_time_experts();
     infer_output();
     infer_heads();
     return config_;
@@ -148,6 +150,15 @@ class Inference {
     }
     infer_placement(moe_layers);
     config_.top_k = overrides_.top_k.value_or(implied_top_k());
+  }
+
+  void infer_time_experts() {
+    const std::string experts = "routers.0.experts.w";
+    if (!contains(experts)) return;
+    config_.time_experts = shape(experts, 3)[0];
+    config_.time_top_k =
+        overrides_.top_k.value_or(number(kPriorTopK, config_.time_experts)
+                                      .value_or(std::min<int64_t>(2, config_.time_experts)));
   }
 
   // As published, 4·width is stored as 0.

@@ -39,7 +39,8 @@ void check_room(const DitConfig& config, const ActivationTypes& types, int64_t i
   };
   const int64_t width = config.width;
   const int64_t slots = has_routing(config) ? config.top_k : 0;
-  const int64_t row = (2 + slots) * width * int64_t{sizeof(float)} +
+  const int64_t streams = config.time_experts > 0 ? 3 : 2;
+  const int64_t row = (streams + slots) * width * int64_t{sizeof(float)} +
                       bytes_of(types.products, width) + bytes_of(types.wide(), 4 * width);
   const uint64_t needed = static_cast<uint64_t>(images) * static_cast<uint64_t>(config.tokens()) *
                           static_cast<uint64_t>(row);
@@ -63,6 +64,7 @@ void DitBuffers::reserve(const DitConfig& config, const ActivationTypes& types, 
   capacity = 0;  // of what follows, should memory run out
   arena_ = std::make_unique<base::Arena>(size_t{16} << 20);
   x_RD = arena_->take_array<float>(rows * width);
+  if (config.time_experts > 0) masked_RD = arena_->take_array<float>(rows * width);
   normed_RD = take(*arena_, types.products, rows, width);
   qkv_R3D = take(*arena_, types.wide(), rows, 3 * width);
   attended_RD = take(*arena_, types.wide(), rows, width);

@@ -25,6 +25,7 @@ struct ActivationTypes {
 // D width, K top-k, O values of one output patch. qkv and attended hold float or BFloat16.
 struct DitBuffers {
   float* x_RD = nullptr;           // the residual stream
+  float* masked_RD = nullptr;      // what experts before a block add for as long as it lasts
   kernels::Activations normed_RD;  // what the feed-forward takes
   kernels::Activations qkv_R3D;
   kernels::Activations attended_RD;  // heads side by side, before proj

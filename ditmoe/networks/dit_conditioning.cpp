@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "ditmoe/kernels/router.h"
 #include "ditmoe/kernels/silu.h"
 #include "ditmoe/kernels/timestep_embedding.h"
 
@@ -35,6 +36,13 @@ const float* DitConditioning::last(int64_t image) const {
   return last_S2D_ + int64_t{slots_N_[static_cast<size_t>(image)]} * 2 * config_.width;
 }
 
+DitConditioning::TimeChoice DitConditioning::time_choice(int64_t layer, int64_t image) const {
+  const int64_t slot = layer * capacity_ + slots_N_[static_cast<size_t>(image)];
+  const auto count = static_cast<size_t>(config_.time_top_k);
+  return {{time_expert_LSK_ + slot * config_.time_top_k, count},
+          {time_weight_LSK_ + slot * config_.time_top_k, count}};
+}
+
 void DitConditioning::grow(int64_t slots) {
   const int64_t width = config_.width;
   pairs_.clear();
@@ -42,6 +50,9 @@ void DitConditioning::grow(int64_t slots) {
   arena_ = std::make_unique<base::Arena>(size_t{2} << 20);
   table_LS6D_ = arena_->take_array<float>(config_.depth * slots * 6 * width);
   last_S2D_ = arena_->take_array<float>(slots * 2 * width);
+  time_expert_LSK_ = arena_->take_array<int32_t>(config_.depth * slots * config_.time_top_k);
+  time_weight_LSK_ = arena_->take_array<float>(config_.depth * slots * config_.time_top_k);
+  logits_L3E_ = arena_->take_array<float>(config_.depth * 3 * config_.time_experts);
   time_S256_ = arena_->take_array<float>(slots * kernels::kTimestepWidth);
   hidden_SD_ = arena_->take_array<float>(slots * width);
   condition_SD_ = arena_->take_array<float>(slots * width);
@@ -99,6 +110,9 @@ void DitConditioning::compute(int64_t first, int64_t count) {
     kernels::silu(hidden + i * width, width, hidden + i * width);
   }
   products_.linear_f32(hidden, count, weights_.time_2, condition, 0);
+  for (int64_t i = 0; config_.time_experts > 0 && i < count; ++i) {
+    kernels::silu(condition + i * width, width, hidden + i * width);
+  }
   const float* labels = weights_.labels_LD.as<float>().data();
   const kernels::Activations inputs = inputs_SD_.from(first);
   for (int64_t i = 0; i < count; ++i) {
@@ -111,6 +125,7 @@ void DitConditioning::compute(int64_t first, int64_t count) {
   }
   pool_.run(config_.depth + 1, [&](int64_t layer, int thread) {
     const bool is_last = layer == config_.depth;
+    if (!is_last && config_.time_experts > 0) choose_experts(layer, first, count);
     products_.linear(inputs,
                      count,
                      is_last ? weights_.final_modulation
@@ -120,6 +135,27 @@ void DitConditioning::compute(int64_t first, int64_t count) {
                              : table_LS6D_ + (layer * capacity_ + first) * 6 * width,
                      thread);
   });
+}
+
+void DitConditioning::choose_experts(int64_t layer, int64_t first, int64_t count) {
+  const TimeExpertWeights& timed = *weights_.blocks[static_cast<size_t>(layer)].timed;
+  const int64_t experts = config_.time_experts;
+  const float* bias = timed.gate_E.as<float>().data();
+  float* logits = logits_L3E_ + layer * 3 * experts;
+  for (int64_t slot = first; slot < first + count; ++slot) {
+    const float* time = hidden_SD_ + slot * config_.width;
+    products_.rows().router_logits(
+        time, timed.gate_ED.as<float>().data(), experts, config_.width, logits);
+    for (int64_t i = 0; i < experts; ++i) logits[i] += bias[i];
+    const int64_t choice = (layer * capacity_ + slot) * config_.time_top_k;
+    kernels::route(logits,
+                   1,
+                   experts,
+                   config_.time_top_k,
+                   logits + experts,
+                   time_expert_LSK_ + choice,
+                   time_weight_LSK_ + choice);
+  }
 }
 
 }  // namespace ditmoe::networks

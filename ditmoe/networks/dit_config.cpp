@@ -1,5 +1,6 @@
 #include "ditmoe/networks/dit_config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -55,6 +56,14 @@ void add_feed_forward(SpecList& list, const DitConfig& config, int64_t layer) {
   } else {
     list.add_swiglu(block + "mlp", width, config.dense_width());
   }
+}
+
+// The name of the experts' weights, [E, inputs, outputs], is the reference's.
+void add_time_experts(SpecList& list, const DitConfig& config, int64_t layer) {
+  const std::string router = fmt::format("routers.{}.", layer);
+  list.add_linear(router + "f_gate.1", config.time_experts, config.width);
+  list.add(router + "experts.w", {config.time_experts, config.width, config.width});
+  list.add(router + "experts.b", {config.time_experts, config.width});
 }
 
 int64_t count_moe_layers(const DitConfig& config) {
@@ -118,6 +127,8 @@ void DitConfig::validate(const std::string& source) const {
   if (!std::isfinite(balance_factor) || balance_factor < 0) {
     base::bad_input("{}: balance_factor must not be negative, found {}", source, balance_factor);
   }
+  check_range("time_experts", time_experts, 0, is_sparse ? 0 : 4096);
+  check_range("time_top_k", time_top_k, std::min<int64_t>(1, time_experts), time_experts);
 }
 
 std::vector<TensorSpec> tensor_specs(const DitConfig& config) {
@@ -130,6 +141,9 @@ std::vector<TensorSpec> tensor_specs(const DitConfig& config) {
   list.add_linear("t_embedder.mlp.0", width, kTimeFrequencies);
   list.add_linear("t_embedder.mlp.2", width, width);
   list.add("y_embedder.embedding_table.weight", {config.num_classes + 1, width});
+  for (int64_t layer = 0; config.time_experts > 0 && layer < config.depth; ++layer) {
+    add_time_experts(list, config, layer);
+  }
   for (int64_t layer = 0; layer < config.depth; ++layer) {
     const std::string block = fmt::format("blocks.{}.", layer);
     list.add_linear(block + "attn.qkv", 3 * width, width);
@@ -154,7 +168,9 @@ int64_t total_parameters(const DitConfig& config) {
 
 int64_t activated_parameters(const DitConfig& config) {
   const int64_t idle_experts = count_moe_layers(config) * (config.experts - config.top_k);
-  return total_parameters(config) - idle_experts * 3 * config.width * config.routed_width();
+  const int64_t idle_time_experts = config.depth * (config.time_experts - config.time_top_k);
+  return total_parameters(config) - idle_experts * 3 * config.width * config.routed_width() -
+         idle_time_experts * (config.width + 1) * config.width;
 }
 
 int64_t forward_macs(const DitConfig& config) {
@@ -173,7 +189,8 @@ int64_t forward_macs(const DitConfig& config) {
       const int64_t products = config.feed_forward == FeedForward::kGelu ? 2 : 3;
       per_token += products * width * config.dense_width();
     }
-    macs += tokens * per_token + 6 * width * width;
+    per_token += config.time_top_k * width * width;
+    macs += tokens * per_token + (6 * width + config.time_experts) * width;
   }
   return macs;
 }

@@ -57,6 +57,10 @@ struct DitConfig {
   Objective objective = Objective::kDdpm;
   double balance_factor = 0.005;
   BalancePool balance_pool = BalancePool::kSequence;
+  // Experts before each block, chosen by the timestep alone, and how many of them an image takes
+  // (Switch-DiT, Park et al., arXiv 2403.09176); 0 without. Only beside a dense feed-forward.
+  int64_t time_experts = 0;
+  int64_t time_top_k = 0;
 
   int64_t head_dim() const { return width / heads; }
 
@@ -98,7 +102,8 @@ std::vector<TensorSpec> tensor_specs(const DitConfig& config);
 // Exact number of parameters, the fixed position embedding and the null label included.
 int64_t total_parameters(const DitConfig& config);
 
-// The same, counting only top_k of the routed experts in each MoE block.
+// The same, counting only top_k of the routed experts in each MoE block and time_top_k of the
+// experts before each block.
 int64_t activated_parameters(const DitConfig& config);
 
 // Multiply-accumulates of one forward of one image: products and attention, no element-wise work.
@@ -106,7 +111,7 @@ int64_t forward_macs(const DitConfig& config);
 
 // JSON of the configuration as stored in our files under "ditmoe.config"; keys are the field names,
 // enumerations are words ("moe", "gelu", "swiglu"; "every", "alternate", "deep_half"; "ddpm", "rf";
-// "sequence", "batch").
+// "sequence", "batch"). time_experts and time_top_k are left out where there are none.
 base::Json to_json(const DitConfig& config);
 
 // Inverse of to_json. Missing keys keep their defaults; unknown keys and wrong types throw
@@ -114,8 +119,9 @@ base::Json to_json(const DitConfig& config);
 DitConfig dit_config_from_json(const base::Json& json, const std::string& source);
 
 // "<size>/<patch>-<experts>E<top-k>A" ("S/2-8E2A", "G/2-16E2A"); without suffix the dense GELU
-// network ("S/2"); with "-swiglu" the dense control of a MoE with top-2. Sizes S, B, L, XL, G;
-// patches 2, 4 and 8; 256² latents (32x32x4). Throws bad_input with the form for an unknown name.
+// network ("S/2"); with "-swiglu" the dense control of a MoE with top-2; with "-switch" the
+// Switch-DiT of three experts, top-2. Sizes S, B, L, XL, G; patches 2, 4 and 8; 256² latents
+// (32x32x4). Throws bad_input with the form for an unknown name.
 DitConfig preset(std::string_view name);
 
 // Heads of the preset of this depth and width; nullopt where there is none.

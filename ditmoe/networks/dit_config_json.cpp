@@ -73,6 +73,8 @@ void visit_fields(Config& config, Visit&& visit) {
   visit("objective", config.objective);
   visit("balance_factor", config.balance_factor);
   visit("balance_pool", config.balance_pool);
+  visit("time_experts", config.time_experts);
+  visit("time_top_k", config.time_top_k);
 }
 
 // One field out of JSON; `what` names source and key in messages.
@@ -129,6 +131,10 @@ base::Json to_json(const DitConfig& config) {
       json[key] = value;
     }
   });
+  if (config.time_experts == 0) {  // programs that do not know these read all other models
+    json.erase("time_experts");
+    json.erase("time_top_k");
+  }
   return json;
 }
 

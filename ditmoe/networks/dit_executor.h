@@ -16,11 +16,11 @@ namespace ditmoe::networks {
 class DitForward;
 class Profile;
 
-// Experts chosen in one forward, MoE blocks in order of depth. Per token the K choices are sorted
-// by expert index.
+// Experts chosen in one forward, blocks with experts in order of depth. Per token, or per image of
+// a Switch-DiT, the K choices are sorted by expert index.
 struct RoutingTrace {
   int64_t moe_layers = 0;
-  int64_t tokens = 0;  // N · T
+  int64_t tokens = 0;  // N · T; N of a Switch-DiT
   int64_t top_k = 0;
   std::vector<int32_t> index;  // [moe_layers, N·T, K]
   std::vector<float> weight;   // [moe_layers, N·T, K] softmax values, not renormalised
@@ -35,8 +35,8 @@ struct ExecutorOptions {
   std::optional<uint64_t> memory;
 };
 
-// The torch-free forward of DiT-MoE, DiT and the dense SwiGLU control on a CPU. Weights are
-// converted and packed once when made. One predict at a time. Bits of an image depend on the
+// The torch-free forward of DiT-MoE, DiT, Switch-DiT and the dense SwiGLU control on a CPU. Weights
+// are converted and packed once when made. One predict at a time. Bits of an image depend on the
 // precision and the instruction set, but neither on the batch nor on the number of threads.
 class DitExecutor final : public diffusion::Denoiser {
  public:

@@ -8,6 +8,7 @@
 #include "ditmoe/kernels/patchify.h"
 #include "ditmoe/kernels/router.h"
 #include "ditmoe/networks/dit_feed_forward.h"
+#include "ditmoe/networks/dit_time_experts.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -58,8 +59,8 @@ void DitForward::run(std::span<const float> x_NCHW,
   prepare(static_cast<int64_t>(t_N.size()));
   if (trace != nullptr) {
     *trace = {};
-    trace->tokens = rows();
-    trace->top_k = config_.top_k;
+    trace->tokens = config_.time_experts > 0 ? images_ : rows();
+    trace->top_k = config_.time_experts > 0 ? config_.time_top_k : config_.top_k;
   }
   Lap lap(profile_, 0);
   conditioning_.prepare(t_N, y_N);
@@ -70,7 +71,7 @@ void DitForward::run(std::span<const float> x_NCHW,
     qkv_phase(layer);
     attention_phase(block);
     projection_phase(layer);
-    if (trace != nullptr && block.routed) record_routing(*trace);
+    if (trace != nullptr) record_routing(layer, *trace);
     feed_forward_phase(layer);
   }
   final_phase(out);
@@ -114,9 +115,18 @@ void DitForward::qkv_phase(int64_t layer) {
   for_each_tile([&](const Tile& tile, int thread) {
     Lap lap(profile_, thread);
     DitScratch& own = scratch_[static_cast<size_t>(thread)];
+    if (block.timed) {
+      for (int64_t i = 0; layer > 0 && i < tile.rows; ++i) {
+        add_feed_forward(layer - 1, tile.first + i);
+      }
+      lap.end(Op::kCombine);
+      enter_time_experts(
+          config_, products_, *block.timed, conditioning_, layer, tile, buffers_, own, thread);
+      lap.end(Op::kTimeExperts);
+    }
     for (int64_t i = 0; i < tile.rows; ++i) {
       const int64_t row = tile.first + i;
-      if (layer > 0) add_feed_forward(layer - 1, row);
+      if (layer > 0 && !block.timed) add_feed_forward(layer - 1, row);
       lap.end(Op::kCombine);
       products_.rows().layer_norm_modulate(buffers_.x_RD + row * width(),
                                            modulation(layer, row, kShiftMsa),
@@ -341,6 +351,7 @@ void DitForward::add_feed_forward(int64_t layer, int64_t row) {
                            modulation(layer, row, kGateMlp),
                            width(),
                            buffers_.x_RD + row * width());
+  if (block.timed) leave_time_experts(buffers_, row, width());
 }
 
 void DitForward::final_phase(std::span<float> out) {
@@ -368,8 +379,16 @@ void DitForward::final_phase(std::span<float> out) {
   });
 }
 
-void DitForward::record_routing(RoutingTrace& trace) const {
+void DitForward::record_routing(int64_t layer, RoutingTrace& trace) const {
+  const BlockWeights& block = weights_.blocks[static_cast<size_t>(layer)];
+  if (!block.routed && !block.timed) return;
   ++trace.moe_layers;
+  for (int64_t image = 0; block.timed && image < images_; ++image) {
+    const auto [expert, weight] = conditioning_.time_choice(layer, image);
+    trace.index.insert(trace.index.end(), expert.begin(), expert.end());
+    trace.weight.insert(trace.weight.end(), weight.begin(), weight.end());
+  }
+  if (!block.routed) return;
   const int64_t choices = rows() * config_.top_k;
   trace.index.insert(trace.index.end(), buffers_.expert_RK, buffers_.expert_RK + choices);
   trace.weight.insert(trace.weight.end(), buffers_.weight_RK, buffers_.weight_RK + choices);

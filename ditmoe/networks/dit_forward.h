@@ -20,7 +20,8 @@ namespace ditmoe::networks {
 
 // How DitExecutor computes: phases that share their work out among the threads of a pool as tiles
 // of rows, each ending before the next begins. A block is four of them:
-//   qkv          x += the feed-forward of the block before; LayerNorm and modulate; qkv product
+//   qkv          x += the feed-forward of the block before; experts chosen by time, where there are
+//                such; LayerNorm and modulate; qkv product
 //   attention    one head of one image at a time
 //   projection   x += gate · proj; LayerNorm and modulate; router
 //   feed-forward experts over the rows sorted by expert, and what takes every row
@@ -88,9 +89,10 @@ class DitForward {
   void plan_feed_forward(const BlockWeights& block);
   void run_expert(const SwigluWeights& expert, const kernels::Tile& slots, int thread);
   void run_everyone(const BlockWeights& block, const kernels::Tile& tile, int thread);
-  // x += gate · (the part that takes every row + weighted sum of the chosen experts)
+  // x += gate · (the part that takes every row + weighted sum of the chosen experts); what experts
+  // before the block added leaves again.
   void add_feed_forward(int64_t layer, int64_t row);
-  void record_routing(RoutingTrace& trace) const;
+  void record_routing(int64_t layer, RoutingTrace& trace) const;
 
   template <typename Work>
   void for_each_tile(const Work& work);

@@ -42,6 +42,12 @@ class Loader {
       block.routed = RoutedWeights{source_.floats(name + "moe.gate.weight"), {}};
       block.routed->experts.resize(static_cast<size_t>(config.experts));
     }
+    if (!groups.time_experts.empty()) {
+      const std::string gate = fmt::format("routers.{}.f_gate.1.", layer);
+      block.timed = TimeExpertWeights{source_.floats(gate + "weight"),
+                                      source_.floats(gate + "bias"),
+                                      source_.matrices(groups.time_experts.front())};
+    }
     if (groups.feed_forward.empty()) return block;
     if (config.feed_forward == FeedForward::kGelu) {
       block.gelu =

@@ -33,6 +33,13 @@ struct RoutedWeights {
   std::vector<SwigluWeights> experts;
 };
 
+// Experts before a block of a Switch-DiT, chosen by an image's timestep; each multiplies every row.
+struct TimeExpertWeights {
+  base::Tensor gate_ED;                        // f32, as the router's
+  base::Tensor gate_E;                         // its bias
+  std::vector<kernels::PackedMatrix> experts;  // D -> D
+};
+
 // One transformer block. Of its feed-forward, `routed` is there in sparse blocks; `swiglu` takes
 // every token, as the shared experts of a sparse block or alone in a dense control; `gelu` is a
 // DiT's.
@@ -45,6 +52,7 @@ struct BlockWeights {
   std::optional<RoutedWeights> routed;
   std::optional<SwigluWeights> swiglu;
   std::optional<GeluWeights> gelu;
+  std::optional<TimeExpertWeights> timed;
 
   // Views into qk_norm, which must not be empty.
   kernels::QkNorm norm_views() const;

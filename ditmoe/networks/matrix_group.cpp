@@ -42,6 +42,15 @@ BlockGroups::BlockGroups(const DitConfig& config, int64_t layer, Precision preci
   // Rounded from sums of 4 bytes, which should stay in the cache.
   if (precision != Precision::kF32) qkv.chunk = width;
   proj = whole(name + "attn.proj", true, width, width, precision);
+  if (config.time_experts > 0) {
+    time_experts = {whole(fmt::format("routers.{}.experts", layer),
+                          true,
+                          config.time_experts * width,
+                          width,
+                          precision)};
+    time_experts.front().chunk = width;
+    time_experts.front().is_by_input = true;
+  }
   if (config.is_moe(layer)) {
     if (config.shared_experts == 0) return;
     feed_forward = swiglu(name + "moe.shared_experts", config.shared_width(), width, precision);
@@ -92,6 +101,10 @@ std::vector<std::string> plain_tensors(const DitConfig& config) {
       }
     }
     if (config.is_moe(layer)) names.push_back(name + "moe.gate.weight");
+    if (config.time_experts > 0) {
+      const std::string gate = fmt::format("routers.{}.f_gate.1.", layer);
+      names.insert(names.end(), {gate + "weight", gate + "bias"});
+    }
   }
   return names;
 }

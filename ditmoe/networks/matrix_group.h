@@ -25,6 +25,12 @@ struct MatrixGroup {
   int64_t inputs = 0;
   int64_t chunk = 0;  // rows of each weight per matrix; the last matrix may have fewer
   kernels::Precision precision = kernels::Precision::kF32;
+  bool is_by_input = false;  // the file has each matrix transposed, [inputs, chunk]
+
+  // Canonical name of weight i, and of the bias of the only weight.
+  std::string weight_name(size_t i) const { return weights[i] + (is_by_input ? ".w" : ".weight"); }
+
+  std::string bias_name() const { return weights.front() + (is_by_input ? ".b" : ".bias"); }
 
   int64_t count() const { return (outputs + chunk - 1) / chunk; }
 
@@ -37,7 +43,7 @@ struct MatrixGroup {
   int64_t matrix_outputs(int64_t i) const { return rows(i) * static_cast<int64_t>(weights.size()); }
 };
 
-// The groups of one block, apart from its experts'; precision is that of the large products.
+// The groups of one block, apart from its routed experts'; precision is that of the large products.
 struct BlockGroups {
   BlockGroups(const DitConfig& config, int64_t layer, kernels::Precision precision);
 
@@ -45,6 +51,7 @@ struct BlockGroups {
   MatrixGroup qkv;
   MatrixGroup proj;
   std::vector<MatrixGroup> feed_forward;  // gate_up and down, or fc1 and fc2; may be empty
+  std::vector<MatrixGroup> time_experts;  // one of a matrix an expert, or none
 };
 
 // gate_up and down of one routed expert.

@@ -14,6 +14,7 @@
 #include "ditmoe/networks/model_metadata.h"
 #include "ditmoe/networks/packed_file.h"
 #include "ditmoe/networks/shape_table.h"
+#include "ditmoe/networks/switch_prior.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -25,7 +26,9 @@ bool is_floating(base::DType dtype) {
 
 ShapeTable table_of(const formats::TensorFile& file) {
   ShapeTable table;
+  const bool is_switch = is_switch_dit(file);
   for (const formats::TensorEntry& entry : file.entries()) {
+    if (is_switch && is_prior_buffer(canonical_name(entry.name))) continue;
     if (!is_floating(entry.dtype)) {
       base::bad_input("{}: tensor {}: expected F64, F32, F16 or BF16, found {}",
                       file.path(),
@@ -64,6 +67,7 @@ void check_overrides(const ModelOverrides& overrides,
   };
   check("--heads", overrides.heads, written.heads);
   if (written.feed_forward == FeedForward::kMoe) check("--top-k", overrides.top_k, written.top_k);
+  if (written.time_experts > 0) check("--top-k", overrides.top_k, written.time_top_k);
   if (overrides.objective && *overrides.objective != written.objective) {
     base::log_warning("{}: trained for objective {}, used as {}",
                       path,
@@ -98,8 +102,9 @@ ModelFile ModelFile::open(const std::string& given_path, const ModelOverrides& o
   if (!contents->packed) contents->table = table_of(*contents->file);
   DitConfig& config = contents->config;
   const std::optional<DitConfig> written = read_config(metadata, path);
-  config = written || contents->packed ? written.value_or(DitConfig{})
-                                       : infer_config(contents->table, overrides, metadata, path);
+  config = written || contents->packed
+               ? written.value_or(DitConfig{})
+               : infer_config(contents->table, overrides, with_prior(*contents->file), path);
   if (written) check_overrides(overrides, *written, path);
   if (overrides.objective) config.objective = *overrides.objective;
   config.validate(path);

@@ -55,6 +55,7 @@ std::vector<MatrixGroup> all_groups(const DitConfig& config, Precision precision
     groups.push_back(std::move(block.qkv));
     groups.push_back(std::move(block.proj));
     for (MatrixGroup& group : block.feed_forward) groups.push_back(std::move(group));
+    for (MatrixGroup& group : block.time_experts) groups.push_back(std::move(group));
   }
   groups.push_back(final_modulation_group(config, precision));
   return groups;
@@ -322,7 +323,7 @@ void write_packed(const std::string& path,
     write_rest(bytes_of(group.scale));
     write_rest(bytes_of(group.offset));
     if (!group.group.bias) continue;
-    const base::Tensor bias = weights.floats(group.group.weights.front() + ".bias");
+    const base::Tensor bias = weights.floats(group.group.bias_name());
     write_rest({bias.view().data, bias.bytes()});
   }
   for (const std::string& name : plain_tensors(config)) {

@@ -52,6 +52,12 @@ bool read_suffix(std::string_view suffix, DitConfig& config) {
     config.feed_forward = FeedForward::kSwiglu;
     return true;
   }
+  if (suffix == "-switch") {
+    config.feed_forward = FeedForward::kGelu;
+    config.time_experts = 3;
+    config.time_top_k = 2;
+    return true;
+  }
   if (!take_letter(suffix, '-')) return false;
   const auto experts = take_number(suffix);
   if (!experts || !take_letter(suffix, 'E')) return false;
@@ -91,7 +97,8 @@ DitConfig preset(std::string_view name) {
     return *config;
   }
   base::bad_input(
-      "preset {}: expected <S|B|L|XL|G>/<2|4|8>[-<experts>E<top-k>A|-swiglu], for example {}",
+      "preset {}: expected <S|B|L|XL|G>/<2|4|8>[-<experts>E<top-k>A|-swiglu|-switch], for example "
+      "{}",
       formats::printable(name),
       fmt::join(preset_names(), ", "));
 }

@@ -24,6 +24,8 @@ std::string_view name_of(Op op) {
       return "gate-up+swiglu";
     case Op::kDown:
       return "down";
+    case Op::kTimeExperts:
+      return "time experts";
     case Op::kCombine:
       return "combine";
     case Op::kPatches:

@@ -19,8 +19,9 @@ enum class Op {
   kGather,
   kGateUp,  // with SwiGLU; or the first half of an MLP
   kDown,
-  kCombine,  // weighted sum of the experts, residual
-  kPatches,  // in and out
+  kTimeExperts,  // of a Switch-DiT, before a block
+  kCombine,      // weighted sum of the experts, residual
+  kPatches,      // in and out
   kCount
 };
 

@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "ditmoe/autograd/permute.h"
+#include "ditmoe/base/error.h"
 
 namespace ditmoe::training {
 namespace {
@@ -89,6 +90,9 @@ DitModule::DitModule(const networks::DitConfig& config,
       final_linear_(affine("final_layer.linear")),
       final_modulation_(affine("final_layer.adaLN_modulation.1")),
       label_table_(parameters["y_embedder.embedding_table.weight"]) {
+  if (config.time_experts > 0) {
+    base::bad_input("a network whose experts are chosen by time (Switch-DiT) cannot be trained");
+  }
   for (int64_t layer = 0; layer < config.depth; ++layer) blocks_.push_back(make_block(layer));
 }
 

@@ -30,7 +30,7 @@ struct DitOutput {
 // Shape suffixes: B batch, T tokens, N = B·T, D width, H heads, E experts, K top-k, S = N·K.
 class DitModule {
  public:
-  // parameters must outlive the module.
+  // parameters must outlive the module. Throws bad_input for a Switch-DiT.
   DitModule(const networks::DitConfig& config,
             const ParameterSet& parameters,
             Kernels kernels = Kernels::kNative);

@@ -10,6 +10,7 @@
 #include "ditmoe/formats/npz.h"
 
 #include "program.h"
+#include "tests/support/arrays.h"
 
 namespace ditmoe::apps {
 namespace {
@@ -55,6 +56,43 @@ TEST(CheckpointTest, InspectTellsWhatATrainerSaved) {
   EXPECT_EQ(parsed.at("format"), "PyTorch");
   EXPECT_EQ(parsed.at("dtype"), "BF16");
   EXPECT_EQ(parsed.at("config").at("heads"), 2);
+}
+
+TEST(CheckpointTest, SwitchDitIsInspectedProbedPackedAndDrawn) {
+  const TemporaryFolder folder;
+  const std::string model = data("switch_dit/model.pt");
+  const Outcome inspected = run({"inspect", model, "--heads", "4", "--tensors"});
+  EXPECT_EQ(inspected.exit_code, 0) << inspected.err;
+  for (const char* words :
+       {"3 before each layer, chosen by time, top 2; dense MLP with GELU, width 256",
+        "208,550 total, 200,230 activated",
+        "prior._unit_mapping"}) {
+    EXPECT_THAT(inspected.out, HasSubstr(words));
+  }
+  const std::string in = data("switch_dit/forward.npz");
+  const Outcome probed =
+      run({"probe", "forward", model, "--heads", "4", "--in", in, "--out", folder / "o.npz"});
+  EXPECT_EQ(probed.exit_code, 0) << probed.err;
+  const auto arrays = formats::read_npz(folder / "o.npz");
+  EXPECT_EQ(arrays.at("route_index").shape(), (base::Shape{2, 3, 2}));
+  const auto reference = formats::read_npz(in);
+  const auto expected = reference.at("out").as<float>();
+  const auto out = arrays.at("out").as<float>();
+  EXPECT_TRUE(tests::close({out.begin(), out.end()}, {expected.begin(), expected.end()}, 1e-4));
+  const std::string packed = folder / "packed.safetensors";
+  const Outcome converted = run({"convert", model, packed, "--heads", "4", "--dtype", "f32"});
+  EXPECT_EQ(converted.exit_code, 0) << converted.err;
+  const auto drawn = [&](std::vector<std::string> arguments) {
+    for (const char* word :
+         {"--quiet", "--sampler", "ddim", "--steps", "3", "--labels", "1,2", "-o"}) {
+      arguments.emplace_back(word);
+    }
+    arguments.push_back(folder / "i.npz");
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return formats::read_text(folder / "i.npz");
+  };
+  EXPECT_EQ(drawn({"sample", model, "--heads", "4"}), drawn({"sample", packed}));
 }
 
 TEST(CheckpointTest, WeightsAreChosenByAFlag) {

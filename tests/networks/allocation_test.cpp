@@ -39,7 +39,7 @@ extern "C" void* aligned_alloc(size_t alignment, size_t bytes) {
 namespace ditmoe::networks {
 namespace {
 
-TEST(AllocationTest, ForwardsAfterTheFirstTakeNoMemory) {
+void expect_no_memory_after_the_first(bool by_time) {
   DitConfig config;
   config.image_size = 16;
   config.width = 64;
@@ -47,6 +47,11 @@ TEST(AllocationTest, ForwardsAfterTheFirstTakeNoMemory) {
   config.heads = 2;
   config.num_classes = 5;
   config.experts = 4;
+  if (by_time) {
+    config.feed_forward = FeedForward::kGelu;
+    config.time_experts = 3;
+    config.time_top_k = 2;
+  }
   base::ThreadPool pool(2);
   const std::vector<int32_t> y = {0, 3, 5};
   const std::vector<float> x = tests::normal_values(3 * config.channels * 16 * 16, 1);
@@ -65,6 +70,11 @@ TEST(AllocationTest, ForwardsAfterTheFirstTakeNoMemory) {
     steps();
     EXPECT_EQ(large_allocations, 0) << kernels::to_word(precision);
   }
+}
+
+TEST(AllocationTest, ForwardsAfterTheFirstTakeNoMemory) {
+  expect_no_memory_after_the_first(/*by_time=*/false);
+  expect_no_memory_after_the_first(/*by_time=*/true);
 }
 
 TEST(AllocationTest, LargePiecesAreCounted) {

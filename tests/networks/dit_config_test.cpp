@@ -163,6 +163,33 @@ TEST(DitConfigTest, DenseNetworksNameTheirFeedForward) {
   EXPECT_TRUE(names.contains("blocks.0.mlp.down_proj.weight[384, 3840]"));
 }
 
+TEST(DitConfigTest, ExpertsChosenByTimeAreCounted) {
+  const DitConfig dense = preset("XL/2");
+  const DitConfig config = preset("XL/2-switch");
+  EXPECT_NO_THROW(config.validate());
+  // Each of 28 blocks has a gate of 3 x (1152 + 1) and three layers of 1152 x 1152 with biases, of
+  // which an image takes two.
+  const int64_t layer = 1152 * 1152 + 1152;
+  EXPECT_EQ(total_parameters(config) - total_parameters(dense), 28 * (3 * 1153 + 3 * layer));
+  EXPECT_EQ(total_parameters(config) - activated_parameters(config), 28 * layer);
+  EXPECT_EQ(forward_macs(config) - forward_macs(dense),
+            28 * (3 * 1152 + 2 * 256 * int64_t{1152} * 1152));
+
+  DitConfig one = config;
+  one.depth = 1;
+  std::vector<std::string> lines;
+  for (const TensorSpec& spec : tensor_specs(one)) {
+    if (spec.name.starts_with("routers.")) {
+      lines.push_back(spec.name + " " + base::to_string(spec.shape));
+    }
+  }
+  EXPECT_THAT(lines,
+              ElementsAre("routers.0.f_gate.1.weight [3, 1152]",
+                          "routers.0.f_gate.1.bias [3]",
+                          "routers.0.experts.w [3, 1152, 1152]",
+                          "routers.0.experts.b [3, 1152]"));
+}
+
 TEST(DitConfigTest, PlacementChoosesSparseBlocks) {
   DitConfig config;
   config.depth = 5;
@@ -207,6 +234,10 @@ TEST(DitConfigTest, JsonRoundTripsEveryField) {
   config.balance_pool = BalancePool::kBatch;
   const std::string text = to_json(config).dump();
   EXPECT_EQ(dit_config_from_json(base::parse_json(text, "test"), "test"), config);
+  EXPECT_EQ(text.find("time_"), std::string::npos);
+  config.time_experts = 5;
+  config.time_top_k = 4;
+  EXPECT_EQ(dit_config_from_json(to_json(config), "test"), config);
   EXPECT_EQ(dit_config_from_json(base::Json::object(), "test"), DitConfig());
 }
 
@@ -247,6 +278,20 @@ TEST(DitConfigTest, ValidateNamesTheKey) {
                 }),
                 HasSubstr("top_k must be from"));
   }
+  EXPECT_THAT(error([](DitConfig& c) { c.time_experts = 3, c.time_top_k = 2; }),
+              HasSubstr("time_experts must be from 0 to 0, found 3"));
+  const auto by_time = [&](int64_t experts, int64_t top_k) {
+    return error([&](DitConfig& c) {
+      c.feed_forward = FeedForward::kGelu;
+      c.time_experts = experts;
+      c.time_top_k = top_k;
+    });
+  };
+  EXPECT_EQ(by_time(3, 2), "");
+  EXPECT_THAT(by_time(3, 4), HasSubstr("time_top_k must be from 1 to 3, found 4"));
+  EXPECT_THAT(by_time(3, 0), HasSubstr("time_top_k must be from 1 to 3, found 0"));
+  EXPECT_THAT(by_time(0, 1), HasSubstr("time_top_k must be from 0 to 0, found 1"));
+  EXPECT_THAT(by_time(-1, 0), HasSubstr("time_experts must be from 0 to 4096, found -1"));
   EXPECT_THAT(error([](DitConfig& c) { c.depth = -1; }), HasSubstr("depth must be"));
   EXPECT_THAT(error([](DitConfig& c) { c.width = int64_t{1} << 40; }), HasSubstr("width must be"));
   EXPECT_THAT(error([](DitConfig& c) { c.balance_factor = -1; }), HasSubstr("balance_factor"));

@@ -2,100 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <limits>
-#include <map>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "ditmoe/base/error.h"
-#include "ditmoe/base/philox.h"
 
-#include "dit_reference.h"
-#include "tests/support/arrays.h"
+#include "random_networks.h"
 
 namespace ditmoe::networks {
 namespace {
-
-DitConfig small_config() {
-  DitConfig config;
-  config.image_size = 8;
-  config.channels = 3;
-  config.width = 32;
-  config.depth = 2;
-  config.heads = 4;
-  config.num_classes = 5;
-  config.experts = 4;
-  config.expert_width = 48;
-  return config;
-}
-
-using Weights = std::map<std::string, base::Tensor>;
-
-// Random weights under which every part of the network has its say: adaLN is not zero.
-Weights random_weights(const DitConfig& config) {
-  Weights weights;
-  uint64_t index = 0;
-  for (const TensorSpec& spec : tensor_specs(config)) {
-    base::Tensor tensor(base::DType::kF32, spec.shape);
-    base::fill_normal(tensor.as<float>(), {.seed = 7, .index = index++});
-    const bool vector = spec.shape.size() == 1;
-    const double inputs = static_cast<double>(tensor.size()) / static_cast<double>(spec.shape[0]);
-    const double deviation = vector || spec.name == "pos_embed" ? 0.3 : 1.0 / std::sqrt(inputs);
-    for (float& value : tensor.as<float>()) {
-      value *= static_cast<float>(deviation);
-    }
-    weights.emplace(spec.name, std::move(tensor));
-  }
-  return weights;
-}
-
-// A model on disk for as long as it takes to open it; the mapping outlives the name.
-ModelFile model_of(const DitConfig& config, const Weights& weights) {
-  const auto path = std::filesystem::temp_directory_path() /
-                    ("ditmoe_executor_" + std::to_string(::getpid()) + ".safetensors");
-  formats::NamedTensors views;
-  for (const auto& [name, tensor] : weights) {
-    views.emplace_back(name, tensor.view());
-  }
-  save_model(path, config, views, {}, default_sampling(config.objective), base::DType::kF32);
-  ModelFile model = ModelFile::open(path);
-  std::filesystem::remove(path);
-  return model;
-}
-
-ModelFile random_model(const DitConfig& config) { return model_of(config, random_weights(config)); }
-
-// A batch in which no two images have the same t and y.
-struct Batch {
-  Batch(const DitConfig& config, int64_t images)
-      : x(tests::normal_values(images * config.channels * config.image_size * config.image_size,
-                               3)),
-        out(static_cast<size_t>(images * config.output_channels() * config.image_size *
-                                config.image_size)) {
-    for (int64_t image = 0; image < images; ++image) {
-      t.push_back(static_cast<float>(37 * image % 1000));
-      y.push_back(static_cast<int32_t>(image % (config.num_classes + 1)));
-    }
-  }
-
-  std::vector<float> x;
-  std::vector<float> t;
-  std::vector<int32_t> y;
-  std::vector<float> out;
-};
-
-std::vector<float> predict(const ModelFile& model,
-                           Batch batch,
-                           int threads = 2,
-                           const ExecutorOptions& options = {}) {
-  base::ThreadPool pool(threads);
-  DitExecutor(model, options, pool).predict(batch.x, batch.t, batch.y, batch.out);
-  return batch.out;
-}
 
 // Every way to compute on this CPU.
 std::vector<ExecutorOptions> all_options() {
@@ -124,23 +42,6 @@ double normalised_error(const std::vector<float>& actual, const std::vector<floa
     power += std::pow(static_cast<double>(exact[i]), 2);
   }
   return error / power;
-}
-
-void expect_matches_definition(const DitConfig& config, const ModelFile& model) {
-  const Batch batch(config, 2);
-  const std::vector<float> out = predict(model, batch);
-  const DitReference reference(model);
-  std::vector<float> expected;
-  for (size_t image = 0; image < 2; ++image) {
-    const float* x = batch.x.data() + image * batch.x.size() / 2;
-    const std::vector<float> one = reference.predict(x, batch.t[image], batch.y[image]);
-    expected.insert(expected.end(), one.begin(), one.end());
-  }
-  EXPECT_TRUE(tests::close(out, expected, 1e-4)) << to_json(config).dump();
-}
-
-void expect_matches_definition(const DitConfig& config) {
-  expect_matches_definition(config, random_model(config));
 }
 
 TEST(DitExecutorTest, AnyNumberOfSharedExpertsMatchesTheDefinition) {
@@ -213,7 +114,10 @@ TEST(DitExecutorTest, OddShapesMatchTheDefinition) {
 // Where every expert is chosen, rounding cannot change the choice: what is left is the error of the
 // arithmetic itself.
 TEST(DitExecutorTest, EveryPrecisionAndInstructionSetIsCloseToTheDefinition) {
-  std::vector<DitConfig> configs(4, small_config());
+  std::vector<DitConfig> configs(6, small_config());
+  configs[4] = switch_config(3, 2);  // whose choice is made in f32 whatever the precision
+  configs[5] = switch_config(5, 5);
+  configs[5].width = 36;
   configs[0].top_k = configs[0].experts;
   configs[0].expert_width = 401;
   configs[1].top_k = configs[1].experts;
@@ -281,10 +185,7 @@ TEST(DitExecutorTest, OneExpertWithWeightOneIsTheDenseControl) {
   EXPECT_EQ(predict(model_of(dense, renamed), Batch(dense, 3)), routed);
 }
 
-TEST(DitExecutorTest, BitsOfAnImageDependNeitherOnTheBatchNorOnTheThreads) {
-  DitConfig config = small_config();
-  config.image_size = 14;  // 49 tokens, so that tiles begin and end inside images
-  config.qk_norm = true;
+void expect_bits_of_an_image_alone(const DitConfig& config) {
   const ModelFile model = random_model(config);
   for (const ExecutorOptions& options : all_options()) {
     SCOPED_TRACE(name_of(options));
@@ -310,6 +211,16 @@ TEST(DitExecutorTest, BitsOfAnImageDependNeitherOnTheBatchNorOnTheThreads) {
           << images << " images from " << first;
     }
   }
+}
+
+TEST(DitExecutorTest, BitsOfAnImageDependNeitherOnTheBatchNorOnTheThreads) {
+  DitConfig config = small_config();
+  config.image_size = 14;  // 49 tokens, so that tiles begin and end inside images
+  config.qk_norm = true;
+  expect_bits_of_an_image_alone(config);
+  DitConfig by_time = switch_config(4, 2);
+  by_time.image_size = 14;
+  expect_bits_of_an_image_alone(by_time);
 }
 
 TEST(DitExecutorTest, NanImageDoesNotReachItsNeighbours) {

@@ -48,12 +48,16 @@ std::vector<float> DitReference::swiglu(const std::string& name, const Values& x
   return linear(name + ".down_proj", hidden, false);
 }
 
-std::vector<float> DitReference::condition(float t, int32_t label) const {
+std::vector<float> DitReference::time_embedding(float t) const {
   Values sinusoids(256);
   ref::timestep_embedding(&t, 1, sinusoids.data());
   Values hidden = linear("t_embedder.mlp.0", sinusoids, true);
   ref::silu(hidden.data(), config_.width, hidden.data());
-  Values sum = linear("t_embedder.mlp.2", hidden, true);
+  return linear("t_embedder.mlp.2", hidden, true);
+}
+
+std::vector<float> DitReference::condition(float t, int32_t label) const {
+  Values sum = time_embedding(t);
   const Values labels = weight("y_embedder.embedding_table.weight");
   for (int64_t i = 0; i < config_.width; ++i) {
     sum[i] += labels[label * config_.width + i];
@@ -132,6 +136,44 @@ std::vector<float> DitReference::feed_forward(int64_t layer, const Values& x) co
   return y;
 }
 
+// 1 + sum over the chosen experts of p · (x W + b), element by element.
+std::vector<float> DitReference::time_mask(int64_t layer, float t, const Values& x) const {
+  const std::string router = fmt::format("routers.{}.", layer);
+  const int64_t width = config_.width;
+  Values time = time_embedding(t);
+  ref::silu(time.data(), width, time.data());
+  const Values logits = linear(router + "f_gate.1", time, true);
+  std::vector<int32_t> chosen(static_cast<size_t>(config_.time_top_k));
+  Values share(chosen.size());
+  ref::route(
+      logits.data(), 1, config_.time_experts, config_.time_top_k, chosen.data(), share.data());
+  const Values weights = weight(router + "experts.w");
+  const Values biases = weight(router + "experts.b");
+  Values mask(x.size(), 1.0f);
+  for (size_t k = 0; k < chosen.size(); ++k) {
+    const float* w = weights.data() + chosen[k] * width * width;  // [in, out]
+    for (size_t i = 0; i < x.size(); ++i) {
+      const int64_t out = static_cast<int64_t>(i) % width;
+      const float* row = x.data() + static_cast<int64_t>(i) - out;
+      double sum = biases[static_cast<size_t>(chosen[k] * width + out)];
+      for (int64_t in = 0; in < width; ++in) sum += double{row[in]} * w[in * width + out];
+      mask[i] += share[k] * static_cast<float>(sum);
+    }
+  }
+  return mask;
+}
+
+void DitReference::run_masked_block(int64_t layer,
+                                    float t,
+                                    const Values& condition,
+                                    Values& x) const {
+  const Values mask = time_mask(layer, t, x);
+  const Values before = x;
+  for (size_t i = 0; i < x.size(); ++i) x[i] *= mask[i];
+  run_block(layer, condition, x);
+  for (size_t i = 0; i < x.size(); ++i) x[i] += (1.0f - mask[i]) * before[i];
+}
+
 void DitReference::run_block(int64_t layer, const Values& condition, Values& x) const {
   const std::string block = fmt::format("blocks.{}.", layer);
   const int64_t width = config_.width;
@@ -157,7 +199,11 @@ std::vector<float> DitReference::predict(const float* image, float t, int32_t la
   }
   const Values c = condition(t, label);
   for (int64_t layer = 0; layer < config_.depth; ++layer) {
-    run_block(layer, c, x);
+    if (config_.time_experts > 0) {
+      run_masked_block(layer, t, c, x);
+    } else {
+      run_block(layer, c, x);
+    }
   }
   const Values shift_scale = linear("final_layer.adaLN_modulation.1", c, true);
   const float* shift = shift_scale.data();

@@ -22,11 +22,14 @@ class DitReference {
   Values weight(const std::string& name) const;
   Values linear(const std::string& name, const Values& x, bool bias) const;
   Values swiglu(const std::string& name, const Values& x) const;
+  Values time_embedding(float t) const;
   Values condition(float t, int32_t label) const;
   Values attention(const std::string& block, const Values& qkv) const;
   Values feed_forward(int64_t layer, const Values& x) const;
   Values routed(const std::string& name, const Values& x) const;
   Values modulated(const Values& x, const float* shift, const float* scale) const;
+  Values time_mask(int64_t layer, float t, const Values& x) const;
+  void run_masked_block(int64_t layer, float t, const Values& condition, Values& x) const;
   void run_block(int64_t layer, const Values& condition, Values& x) const;
 
   const ModelFile& model_;

@@ -206,6 +206,14 @@ INSTANTIATE_TEST_SUITE_P(
                                  c.experts = DitConfig().experts;
                                  c.shared_experts = DitConfig().shared_experts;
                                }},
+                      Inferred{"Switch",
+                               [](DitConfig& c) {
+                                 c.feed_forward = FeedForward::kGelu;
+                                 c.experts = DitConfig().experts;
+                                 c.shared_experts = DitConfig().shared_experts;
+                                 c.time_experts = 5;
+                                 c.time_top_k = 2;
+                               }},
                       Inferred{"Swiglu",
                                [](DitConfig& c) {
                                  c.feed_forward = FeedForward::kSwiglu;

@@ -127,7 +127,10 @@ TEST(BlockedLayoutTest, AdoptedAndPackedMatricesMultiplyAlike) {
 }
 
 TEST_F(PackedFileTest, ComputesWhatTheUnpackedWeightsDo) {
-  std::vector<DitConfig> configs(4, small_config());
+  std::vector<DitConfig> configs(5, small_config());
+  configs[4].feed_forward = FeedForward::kGelu;
+  configs[4].time_experts = 3;
+  configs[4].time_top_k = 2;
   configs[1].qk_norm = true;
   configs[1].moe_placement = MoePlacement::kAlternate;
   configs[1].shared_experts = 0;

@@ -70,7 +70,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Checkpoint{"MoeQkNorm", "moe_qknorm", "model.pt", 2, 1e-4},
                       Checkpoint{"MoeQkNormF16", "moe_qknorm", "bare_f16.pt", 2, kF16},
                       Checkpoint{"MoeQkNormBF16", "moe_qknorm", "bare_bf16.pt", 2, kBF16},
-                      Checkpoint{"DenseDit", "dense_dit", "model.pt", 4, 1e-4}),
+                      Checkpoint{"DenseDit", "dense_dit", "model.pt", 4, 1e-4},
+                      Checkpoint{"SwitchDit", "switch_dit", "model.pt", 4, 1e-4}),
     [](const auto& checkpoint) { return std::string(checkpoint.param.name); });
 
 bool equal(const base::TensorView& left, const base::TensorView& right) {
