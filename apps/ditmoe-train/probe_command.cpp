@@ -172,6 +172,7 @@ void probe_loss(const ProbeArguments& arguments) {
   if (!losses.network.balance_losses.empty()) {
     output.add("aux_per_layer", at::stack(losses.network.balance_losses));
   }
+  if (losses.network.prior_loss.defined()) output.add("prior_loss", losses.network.prior_loss);
   output.add_named("grad", parameters.gradients(), parameters, model, false);
   if (arguments.step) {
     training::AdamwState state = training::make_adamw_state(parameters.values());
@@ -195,7 +196,7 @@ void add_probe(CLI::App& app, Commands& commands) {
                   arguments->files,
                   "x_start [N,C,H,W], t [N], y [N], noise [N,C,H,W]",
                   "mse, vb, loss (ddpm) or loss_per_image (rf), aux_per_layer,\n"
-                  "grad/NAME of every weight");
+                  "prior_loss of a Switch-DiT, grad/NAME of every weight");
   loss->add_option("--objective", arguments->objective, "What the model predicts (default: ddpm)")
       ->option_text("ddpm|rf");
   loss->add_option("--balance",

@@ -5,7 +5,6 @@
 #include <torch/torch.h>
 
 #include "ditmoe/autograd/permute.h"
-#include "ditmoe/base/error.h"
 
 namespace ditmoe::training {
 namespace {
@@ -90,9 +89,6 @@ DitModule::DitModule(const networks::DitConfig& config,
       final_linear_(affine("final_layer.linear")),
       final_modulation_(affine("final_layer.adaLN_modulation.1")),
       label_table_(parameters["y_embedder.embedding_table.weight"]) {
-  if (config.time_experts > 0) {
-    base::bad_input("a network whose experts are chosen by time (Switch-DiT) cannot be trained");
-  }
   for (int64_t layer = 0; layer < config.depth; ++layer) blocks_.push_back(make_block(layer));
 }
 
@@ -116,6 +112,12 @@ DitModule::Block DitModule::make_block(int64_t layer) const {
     block.k_norm = affine(prefix + "attn.k_norm");
   }
   block.modulation = affine(prefix + "adaLN_modulation.1");
+  if (config_.time_experts > 0) {
+    const std::string router = fmt::format("routers.{}.", layer);
+    block.time_gate = affine(router + "f_gate.1");
+    block.time_experts_EIO = parameters_[router + "experts.w"];
+    block.time_bias_EO = parameters_[router + "experts.b"];
+  }
   block.is_moe = config_.is_moe(layer);
   if (block.is_moe) {
     block.router_ED = parameters_[prefix + "moe.gate.weight"];
@@ -151,9 +153,40 @@ at::Tensor DitModule::embed_patches(const at::Tensor& x) const {
       .view({-1, config_.width});
 }
 
-at::Tensor DitModule::condition(const at::Tensor& t, const at::Tensor& y) const {
-  const at::Tensor time_BD = linear(at::silu(linear(timestep_embedding(t), time0_)), time2_);
-  return time_BD + label_table_.index_select(0, y);
+at::Tensor DitModule::embed_time(const at::Tensor& t_B) const {
+  return linear(at::silu(linear(timestep_embedding(t_B), time0_)), time2_);
+}
+
+at::Tensor DitModule::time_probabilities(const at::Tensor& t_B) const {
+  const at::Tensor silu_time_BD = at::silu(embed_time(t_B));
+  std::vector<at::Tensor> probabilities;
+  for (const Block& block : blocks_) {
+    probabilities.push_back(at::softmax(linear(silu_time_BD, block.time_gate), -1));
+  }
+  return at::cat(probabilities, 1);
+}
+
+// (m - 1) · x with the mask m = 1 + sum of p · (x W + b) over the experts that an image's time
+// chooses. Their weighted sum is formed first: one product with x, however many experts.
+at::Tensor DitModule::mask_by_time(const at::Tensor& x_ND,
+                                   const at::Tensor& silu_time_BD,
+                                   const Block& block,
+                                   DitOutput& result) const {
+  const Routing routing = route(linear(silu_time_BD, block.time_gate), config_.time_top_k);
+  const at::Tensor chosen_BE =
+      at::zeros_like(routing.probabilities_NE).scatter(1, routing.index_NK, routing.weight_NK);
+  const int64_t width = config_.width;
+  const at::Tensor weight_BIO =
+      at::matmul(chosen_BE, block.time_experts_EIO.flatten(1)).view({-1, width, width});
+  const at::Tensor bias_BO = at::matmul(chosen_BE, block.time_bias_EO);
+  const at::Tensor x_BTD = x_ND.view({-1, config_.tokens(), width});
+  const at::Tensor& so_far = result.time_probabilities_BX;
+  result.time_probabilities_BX =
+      so_far.defined() ? at::cat({so_far, routing.probabilities_NE}, 1) : routing.probabilities_NE;
+  result.expert_counts_E.push_back((chosen_BE.detach() > 0).sum(0));
+  result.route_index_NK.push_back(routing.index_NK);
+  result.route_weight_NK.push_back(routing.weight_NK.detach());
+  return (x_BTD * at::baddbmm(bias_BO.unsqueeze(1), x_BTD, weight_BIO)).view({-1, width});
 }
 
 at::Tensor DitModule::attention(const at::Tensor& x_ND, const Block& block) const {
@@ -218,13 +251,21 @@ at::Tensor DitModule::final_layer(const at::Tensor& h_ND, const at::Tensor& silu
 DitOutput DitModule::forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y) const {
   DitOutput result;
   at::Tensor h_ND = embed_patches(x);
-  const at::Tensor silu_c_BD = at::silu(condition(t, y));
+  const at::Tensor time_BD = embed_time(t);
+  const at::Tensor silu_c_BD = at::silu(time_BD + label_table_.index_select(0, y));
+  const at::Tensor silu_time_BD = at::silu(time_BD);
   for (const Block& block : blocks_) {
+    at::Tensor masked_ND;
+    if (config_.time_experts > 0) {
+      masked_ND = mask_by_time(h_ND, silu_time_BD, block, result);
+      h_ND = h_ND + masked_ND;
+    }
     // shift, scale and gate of attention, then of the feed-forward
     const std::vector<at::Tensor> mod = linear(silu_c_BD, block.modulation).chunk(6, 1);
     h_ND = gated_residual(h_ND, mod[2], attention(norm_modulate(h_ND, mod[0], mod[1]), block));
     h_ND = gated_residual(
         h_ND, mod[5], feed_forward(norm_modulate(h_ND, mod[3], mod[4]), block, result));
+    if (masked_ND.defined()) h_ND = h_ND - masked_ND;
   }
   result.out = final_layer(h_ND, silu_c_BD);
   return result;

@@ -21,16 +21,20 @@ struct DitOutput {
       expert_counts_E;  // i64, how many choices fell on each expert, per MoE block
   std::vector<at::Tensor> route_index_NK;   // i64, sorted by expert index, per MoE block
   std::vector<at::Tensor> route_weight_NK;  // f32 beside it
+  // Of a Switch-DiT, whose images choose experts where tokens do elsewhere (N = B in the three
+  // above): softmax of all blocks' gates, [B, depth · time_experts].
+  at::Tensor time_probabilities_BX;
+  at::Tensor prior_loss;  // a scalar; undefined where no objective computes it
 };
 
-// DiT-MoE, DiT and the dense SwiGLU control as a differentiable function of a ParameterSet: the
-// same function as networks::DitExecutor, written for autograd. Single device; parallelism, EMA and
-// accumulation are applied from outside.
+// DiT-MoE, DiT, Switch-DiT and the dense SwiGLU control as a differentiable function of a
+// ParameterSet: the same function as networks::DitExecutor, written for autograd. Single device;
+// parallelism, EMA and accumulation are applied from outside.
 //
 // Shape suffixes: B batch, T tokens, N = B·T, D width, H heads, E experts, K top-k, S = N·K.
 class DitModule {
  public:
-  // parameters must outlive the module. Throws bad_input for a Switch-DiT.
+  // parameters must outlive the module.
   DitModule(const networks::DitConfig& config,
             const ParameterSet& parameters,
             Kernels kernels = Kernels::kNative);
@@ -39,6 +43,9 @@ class DitModule {
 
   // x [B, C, H, W] f32, t [B] f32 as the timestep embedding takes it, y [B] i64 labels.
   DitOutput forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& y) const;
+
+  // DitOutput::time_probabilities_BX for times alone. Only of a Switch-DiT.
+  at::Tensor time_probabilities(const at::Tensor& t_B) const;
 
  private:
   struct Affine {
@@ -53,6 +60,8 @@ class DitModule {
     std::vector<autograd::SwigluWeights> experts;
     std::vector<autograd::SwigluWeights> dense;  // shared experts, or the dense control; 0 or 1
     Affine fc1, fc2;                             // GELU MLP
+    Affine time_gate;                            // of experts before the block
+    at::Tensor time_experts_EIO, time_bias_EO;
   };
 
   Affine affine(const std::string& name) const;
@@ -60,7 +69,11 @@ class DitModule {
   Block make_block(int64_t layer) const;
   at::Tensor linear(const at::Tensor& x_NI, const Affine& layer) const;
   at::Tensor embed_patches(const at::Tensor& x) const;
-  at::Tensor condition(const at::Tensor& t, const at::Tensor& y) const;
+  at::Tensor embed_time(const at::Tensor& t_B) const;
+  at::Tensor mask_by_time(const at::Tensor& x_ND,
+                          const at::Tensor& silu_time_BD,
+                          const Block& block,
+                          DitOutput& result) const;
   at::Tensor attention(const at::Tensor& x_ND, const Block& block) const;
   at::Tensor moe(const at::Tensor& x_ND, const Block& block, DitOutput& result) const;
   at::Tensor feed_forward(const at::Tensor& x_ND, const Block& block, DitOutput& result) const;

@@ -5,6 +5,9 @@
 
 #include <torch/torch.h>
 
+#include "ditmoe/base/error.h"
+#include "ditmoe/training/time_prior.h"
+
 namespace ditmoe::training {
 namespace {
 
@@ -45,6 +48,7 @@ at::Tensor discretised_log_likelihood(const at::Tensor& x,
 at::Tensor Losses::total() const {
   at::Tensor sum = per_image_B.mean();
   for (const at::Tensor& balance : network.balance_losses) sum = sum + balance;
+  if (network.prior_loss.defined()) sum = sum + network.prior_loss;
   return sum;
 }
 
@@ -66,6 +70,9 @@ Losses DdpmObjective::losses(const DitModule& module, const TrainingBatch& batch
                          table(schedule_.sqrt_one_minus_alphas_cumprod, batch.t) * batch.noise;
   Losses losses;
   losses.network = module.forward(x_t, batch.t, batch.y);
+  if (module.config().time_experts > 0) {
+    losses.network.prior_loss = prior_loss(module, batch.t, losses.network.time_probabilities_BX);
+  }
   const int64_t channels = batch.x_start.size(1);
   const at::Tensor epsilon = losses.network.out.narrow(1, 0, channels);
   losses.mse_B = mean_per_image((batch.noise - epsilon).square());
@@ -105,6 +112,10 @@ at::Tensor RectifiedFlowObjective::draw_times(const at::Tensor&, const at::Tenso
 }
 
 Losses RectifiedFlowObjective::losses(const DitModule& module, const TrainingBatch& batch) const {
+  if (module.config().time_experts > 0) {
+    base::bad_input(
+        "a Switch-DiT is trained for objective ddpm, on whose steps its prior is, not rf");
+  }
   const at::Tensor t = batch.t.view({-1, 1, 1, 1});
   const at::Tensor x_t = (1.0 - t) * batch.x_start + t * batch.noise;
   Losses losses;

@@ -20,7 +20,7 @@ struct TrainingBatch {
 };
 
 // Per-image losses and the balance losses of the blocks; the loss trained on is
-// mean(per_image) + Σ balance_losses.
+// mean(per_image) + Σ balance_losses + prior_loss, which DDPM has of a Switch-DiT.
 struct Losses {
   at::Tensor per_image_B;
   at::Tensor mse_B;  // the two parts of per_image for DDPM with learned variance

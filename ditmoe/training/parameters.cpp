@@ -46,7 +46,9 @@ void initialise_tensor(at::Tensor& tensor, const std::string& name, const base::
     tensor.fill_(ends_with(name, ".weight") ? 1.0 : 0.0);
     return;
   }
-  if (ends_with(name, ".bias") || contains(name, "adaLN_modulation") ||
+  // Of a Switch-DiT, which begins as the DiT it would be without.
+  const bool is_time_expert = ends_with(name, ".experts.w") || ends_with(name, ".experts.b");
+  if (ends_with(name, ".bias") || is_time_expert || contains(name, "adaLN_modulation") ||
       contains(name, "final_layer")) {
     tensor.zero_();
     return;

@@ -22,6 +22,8 @@ void read_model(formats::TomlDocument& document, networks::DitConfig& model) {
   document.get("model.top_k", model.top_k);
   document.get("model.shared_experts", model.shared_experts);
   document.get("model.expert_width", model.expert_width);
+  document.get("model.time_experts", model.time_experts);
+  document.get("model.time_top_k", model.time_top_k);
   document.get("model.qk_norm", model.qk_norm);
   document.get("model.learn_sigma", model.learn_sigma);
   document.get("model.balance_factor", model.balance_factor);

@@ -37,6 +37,9 @@ class LogAccumulator {
     for (const at::Tensor& balance : losses.network.balance_losses) {
       balance_ += share * balance.item<double>();
     }
+    if (const at::Tensor& prior = losses.network.prior_loss; prior.defined()) {
+      balance_ += share * prior.item<double>();
+    }
     const std::vector<at::Tensor>& counts = losses.network.expert_counts_E;
     if (counts.empty()) return;
     const at::Tensor counts_LE = at::stack(counts);

@@ -38,6 +38,10 @@ std::vector<DitConfig> many_configs() {
   add([](DitConfig& c) { c.experts = 7, c.top_k = 5, c.expert_width = 24; });
   add([](DitConfig& c) { c.moe_placement = MoePlacement::kAlternate; });
   add([](DitConfig& c) { c.moe_placement = MoePlacement::kDeepHalf; });
+  add([](DitConfig& c) {
+    c.feed_forward = FeedForward::kGelu;
+    c.time_experts = 3, c.time_top_k = 2;
+  });
   add([](DitConfig& c) { c.learn_sigma = false, c.channels = 3, c.patch_size = 2; });
   return configs;
 }

@@ -201,12 +201,14 @@ void save(const std::string& path,
 }
 
 std::vector<networks::DitConfig> executor_configs() {
-  std::vector<networks::DitConfig> configs(5, tests::tiny_config());
+  std::vector<networks::DitConfig> configs(6, tests::tiny_config());
   configs[0].experts = 7, configs[0].top_k = 3, configs[0].shared_experts = 4;
   configs[1].qk_norm = true, configs[1].shared_experts = 0;
   configs[2].feed_forward = networks::FeedForward::kSwiglu;
   configs[3].feed_forward = networks::FeedForward::kGelu;
   configs[4].moe_placement = networks::MoePlacement::kDeepHalf, configs[4].expert_width = 24;
+  configs[5].feed_forward = networks::FeedForward::kGelu;
+  configs[5].time_experts = 5, configs[5].time_top_k = 3;
   return configs;
 }
 
