@@ -1,16 +1,14 @@
-#include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
-#include <system_error>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/thread_pool.h"
-#include "ditmoe/formats/file.h"
-#include "ditmoe/networks/packed_file.h"
-#include "ditmoe/networks/weight_source.h"
+#include "ditmoe/networks/model_metadata.h"
+#include "ditmoe/networks/model_writer.h"
 
 #include "apps/ditmoe/command.h"
+#include "apps/ditmoe/model_output.h"
 
 namespace ditmoe::apps {
 namespace {
@@ -21,33 +19,33 @@ struct Options {
   std::string preset;
   std::optional<uint64_t> seed;
   OverrideOptions overrides;
-  ComputeOptions compute;
+  OutputOptions output;
   CommonOptions common;
 };
 
-void convert_random(const Options& options, kernels::Precision precision, base::ThreadPool& pool) {
+std::string convert_random(const Options& options, base::ThreadPool& pool) {
   const networks::DitConfig config = networks::preset(options.preset);
-  const networks::RandomWeights weights(config, options.seed.value_or(0));
-  networks::write_packed(
+  if (options.output.is_diffusers()) networks::expect_diffusers_dit(config, options.preset);
+  return options.output.write(
       options.files.back(),
-      weights,
-      precision,
+      networks::RandomWeights(config, options.seed.value_or(0)),
       networks::write_metadata(config, {}, networks::default_sampling(config.objective)),
+      options.preset,
       pool);
 }
 
-void convert_file(const Options& options, kernels::Precision precision, base::ThreadPool& pool) {
+std::string convert_file(const Options& options, base::ThreadPool& pool) {
   const auto model = networks::ModelFile::open(options.files.front(), options.overrides.over());
   if (model.packed()) {
     base::bad_input("{}: is packed already, in {}; convert the file it was made from",
                     model.path(),
                     kernels::to_word(*model.packed()));
   }
-  networks::write_packed(
+  return options.output.write(
       options.files.back(),
       networks::FileWeights(model),
-      precision,
       networks::write_metadata(model.config(), model.class_names(), model.sampling()),
+      model.path(),
       pool);
 }
 
@@ -65,33 +63,23 @@ void run(const Options& options) {
   if (options.random && options.overrides.any()) {
     base::bad_input("--heads, --top-k, --objective: a preset has its own");
   }
-  formats::expect_writable(options.files.back());
-  std::error_code ignored;  // of names that are no file yet
-  if (!options.random && std::filesystem::equivalent(options.files[0], options.files[1], ignored)) {
-    base::bad_input("{}: is the file to convert; write to another", options.files[1]);
-  }
-  const kernels::Precision precision =
-      options.compute.precision().value_or(kernels::Precision::kBf16);
+  options.output.check(options.files.back(), options.random ? "" : options.files.front());
   base::ThreadPool pool(options.common.threads);
-  if (options.random) {
-    convert_random(options, precision, pool);
-  } else {
-    convert_file(options, precision, pool);
-  }
-  fmt::print("{}: packed in {}\n", options.files.back(), kernels::to_word(precision));
+  const std::string written =
+      options.random ? convert_random(options, pool) : convert_file(options, pool);
+  fmt::print("{}: {}\n", options.files.back(), written);
 }
 
 }  // namespace
 
 void add_convert(CLI::App& app, Commands& commands) {
-  CLI::App* convert = app.add_subcommand(
-      "convert", "Round and pack a model's weights, so that they are used as they stand on disk");
+  CLI::App* convert =
+      app.add_subcommand("convert", "Write a model in another format, type or packed for this CPU");
   const auto options = std::make_shared<Options>();
-  convert->add_option("FILES", options->files, "The file to read and the file to write")
+  convert->add_option("FILES", options->files, "The model to read and what to write")
       ->option_text("IN OUT (required)")
       ->required();
-  convert->add_option("--dtype", options->compute.dtype, "Type of the weights (default: bf16)")
-      ->option_text("f32|bf16|int8");
+  add_output(*convert, options->output);
   convert->add_flag(
       "--random", options->random, "Random weights, for measurements: ditmoe convert --random OUT");
   convert->add_option("--preset", options->preset, "Configuration of the random network")
@@ -104,6 +92,8 @@ void add_convert(CLI::App& app, Commands& commands) {
   add_overrides(*convert, options->overrides);
   convert->footer(
       "Examples:\n"
+      "  ditmoe convert checkpoint.pt model.safetensors --dtype f16\n"
+      "  ditmoe convert DiT-XL-2-256x256.pt transformer --format diffusers\n"
       "  ditmoe convert models/fashion-moe.safetensors fashion-int8.safetensors --dtype int8\n"
       "  ditmoe convert --random --preset G/2-16E2A --dtype int8 g2-int8.safetensors");
   commands.push_back({convert, [options] { run(*options); }});

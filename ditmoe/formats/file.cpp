@@ -45,12 +45,6 @@ const char* kind_of(const struct stat& status) {
   return S_ISDIR(status.st_mode) ? "a folder" : "a pipe, socket or device";
 }
 
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 // A name beside `path` that no other file of this process has.
 std::string name_beside(const std::string& path) {
   static std::atomic<unsigned> count = 0;
@@ -95,6 +89,12 @@ void sync_folder(const std::string& folder) {
 }
 
 }  // namespace
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
 
 struct MappedFile::Mapping {
   Mapping(std::string name, int file, const std::byte* begin, size_t bytes)
@@ -175,13 +175,18 @@ void MappedFile::release(std::span<const std::byte> part) const {
   ::madvise(const_cast<std::byte*>(bytes().data()) + first, last - first, MADV_DONTNEED);
 }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::string path) : AtomicFile(path, folder_of(path)) {}
+
+AtomicFile::AtomicFile(std::string path, const std::string& staging) : path_(std::move(path)) {
   struct stat status = {};
   if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     base::failure("{}: cannot be written: exists and is not a regular file", path_);
   }
-  int descriptor = create_nameless(folder_of(path_));
-  if (descriptor < 0) std::tie(temporary_, descriptor) = create_beside(path_);
+  int descriptor = create_nameless(staging);
+  if (descriptor < 0) {
+    const std::string name = path_.substr(path_.rfind('/') + 1);
+    std::tie(temporary_, descriptor) = create_beside(fmt::format("{}/{}", staging, name));
+  }
   file_ = ::fdopen(descriptor, "wb");
   if (file_ == nullptr) {
     const int error = errno;

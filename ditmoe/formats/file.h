@@ -9,6 +9,9 @@
 
 namespace ditmoe::formats {
 
+// The folder a file stands in: "." for a bare name.
+std::string folder_of(const std::string& path);
+
 // A regular file mapped read-only; the mapping lives as long as the object or a copy.
 class MappedFile {
  public:
@@ -44,6 +47,11 @@ class MappedFile {
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
+
+  // For a file in a folder that will exist on commit(): written in the folder `staging` of the same
+  // file system until then.
+  AtomicFile(std::string path, const std::string& staging);
+
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

@@ -29,7 +29,8 @@ void rename_folder(const std::string& from, const std::string& to) {
   std::error_code error;
   std::filesystem::rename(from, to, error);
   if (error) base::failure("{}: cannot be renamed to {}: {}", from, to, error.message());
-  sync(std::filesystem::path(to).parent_path().string());
+  const std::string parent = std::filesystem::path(to).parent_path().string();
+  sync(parent.empty() ? "." : parent);
 }
 
 FolderLock::FolderLock(const std::string& folder) {

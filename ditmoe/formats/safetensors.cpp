@@ -349,7 +349,7 @@ void SafetensorsFile::release(std::span<const std::byte> part) const {
 }
 
 struct SafetensorsWriter::State {
-  explicit State(const std::string& path) : file(path) {}
+  State(const std::string& path, const std::string& staging) : file(path, staging) {}
 
   AtomicFile file;
   uint64_t left = 0;  // bytes still to come
@@ -358,7 +358,14 @@ struct SafetensorsWriter::State {
 SafetensorsWriter::SafetensorsWriter(const std::string& path,
                                      const std::vector<SafetensorsEntry>& tensors,
                                      const std::map<std::string, std::string>& metadata,
-                                     size_t data_alignment) {
+                                     size_t data_alignment)
+    : SafetensorsWriter(path, tensors, metadata, data_alignment, folder_of(path)) {}
+
+SafetensorsWriter::SafetensorsWriter(const std::string& path,
+                                     const std::vector<SafetensorsEntry>& tensors,
+                                     const std::map<std::string, std::string>& metadata,
+                                     size_t data_alignment,
+                                     const std::string& staging) {
   std::unordered_set<std::string> names = {std::string(kMetadataName)};
   for (const SafetensorsEntry& tensor : tensors) {
     if (!names.insert(tensor.name).second) {
@@ -369,7 +376,7 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path,
   const std::string header = header_of(tensors, metadata, data_alignment, path, data_bytes);
   std::string prefix;
   append_little(prefix, static_cast<uint64_t>(header.size()));
-  state_ = std::make_unique<State>(path);
+  state_ = std::make_unique<State>(path, staging);
   state_->file.write(prefix);
   state_->file.write(header);
   state_->left = data_bytes;

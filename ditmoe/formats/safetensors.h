@@ -73,6 +73,13 @@ class SafetensorsWriter {
                     const std::vector<SafetensorsEntry>& tensors,
                     const std::map<std::string, std::string>& metadata,
                     size_t data_alignment = 64);
+
+  // staging: as of AtomicFile, for a file in a folder that will exist on commit.
+  SafetensorsWriter(const std::string& path,
+                    const std::vector<SafetensorsEntry>& tensors,
+                    const std::map<std::string, std::string>& metadata,
+                    size_t data_alignment,
+                    const std::string& staging);
   ~SafetensorsWriter();
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;

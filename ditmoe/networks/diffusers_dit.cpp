@@ -15,6 +15,7 @@
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/file.h"
 #include "ditmoe/kernels/position_embedding.h"
+#include "ditmoe/networks/diffusers_names.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -23,45 +24,7 @@ using base::bad_input;
 using formats::TensorEntry;
 using formats::TensorFile;
 
-struct Renamed {
-  const char* canonical;
-  const char* diffusers;
-};
-
 constexpr const char* kPosition = "pos_embed";
-
-constexpr std::array<Renamed, 6> kOutside = {{
-    {"x_embedder.proj.weight", "pos_embed.proj.weight"},
-    {"x_embedder.proj.bias", "pos_embed.proj.bias"},
-    {"final_layer.linear.weight", "proj_out_2.weight"},
-    {"final_layer.linear.bias", "proj_out_2.bias"},
-    {"final_layer.adaLN_modulation.1.weight", "proj_out_1.weight"},
-    {"final_layer.adaLN_modulation.1.bias", "proj_out_1.bias"},
-}};
-
-// Stored in every block.
-constexpr std::array<Renamed, 5> kRepeated = {{
-    {"t_embedder.mlp.0.weight", "norm1.emb.timestep_embedder.linear_1.weight"},
-    {"t_embedder.mlp.0.bias", "norm1.emb.timestep_embedder.linear_1.bias"},
-    {"t_embedder.mlp.2.weight", "norm1.emb.timestep_embedder.linear_2.weight"},
-    {"t_embedder.mlp.2.bias", "norm1.emb.timestep_embedder.linear_2.bias"},
-    {"y_embedder.embedding_table.weight", "norm1.emb.class_embedder.embedding_table.weight"},
-}};
-
-constexpr std::array<Renamed, 8> kInBlock = {{
-    {"attn.proj.weight", "attn1.to_out.0.weight"},
-    {"attn.proj.bias", "attn1.to_out.0.bias"},
-    {"mlp.fc1.weight", "ff.net.0.proj.weight"},
-    {"mlp.fc1.bias", "ff.net.0.proj.bias"},
-    {"mlp.fc2.weight", "ff.net.2.weight"},
-    {"mlp.fc2.bias", "ff.net.2.bias"},
-    {"adaLN_modulation.1.weight", "norm1.linear.weight"},
-    {"adaLN_modulation.1.bias", "norm1.linear.bias"},
-}};
-
-std::string in_block(int64_t block, const std::string& name) {
-  return fmt::format("transformer_blocks.{}.{}", block, name);
-}
 
 // What config.json says that tensors do not.
 struct Settings {
@@ -121,11 +84,12 @@ class DiffusersDit final : public TensorFile {
 
  private:
   static base::Tensor position(const TensorEntry& entry) {
-    base::Tensor embedding(entry.dtype, entry.shape);
+    base::Tensor embedding(base::DType::kF32, entry.shape);
     int64_t grid = 1;
     while (grid * grid < entry.shape[1]) ++grid;
     kernels::sincos_position_embedding(grid, entry.shape[2], embedding.as<float>());
-    return embedding;
+    if (entry.dtype == base::DType::kF32) return embedding;
+    return base::convert(embedding.view(), entry.dtype);
   }
 
   base::Tensor joined(const TensorEntry& entry, const Parts& parts) const {
@@ -141,11 +105,12 @@ class DiffusersDit final : public TensorFile {
 
   // A tensor of the first block that every block repeats must be the same in all.
   void check_repeated(const std::string& name, const std::string& first) const {
-    for (const Renamed& repeated : kRepeated) {
+    for (const DiffusersName& repeated : kDiffusersRepeated) {
       if (name != repeated.canonical) continue;
       const base::TensorView expected = file_->view(first);
-      for (int64_t block = 1; file_->contains(in_block(block, repeated.diffusers)); ++block) {
-        const std::string other = in_block(block, repeated.diffusers);
+      for (int64_t block = 1; file_->contains(diffusers_in_block(block, repeated.diffusers));
+           ++block) {
+        const std::string other = diffusers_in_block(block, repeated.diffusers);
         const base::TensorView found = file_->view(other);
         const bool is_alike = found.dtype == expected.dtype && found.shape == expected.shape;
         if (!is_alike ||
@@ -218,14 +183,18 @@ class Renamer {
     }
     const int64_t grid = settings.sample_size / patches.shape[2];
     const base::Shape shape = {1, grid * grid, patches.shape[0]};
-    const auto bytes = formats::tensor_bytes(shape, base::DType::kF32);
-    if (!bytes || *bytes > kMostBytes) {
+    // In the type of the rest, as the original checkpoint has it; computed in F32.
+    const auto computed = formats::tensor_bytes(shape, base::DType::kF32);
+    const auto kept = formats::tensor_bytes(shape, patches.dtype);
+    const bool is_f32 = patches.dtype == base::DType::kF32;
+    if (!computed || !kept || *computed > kMostBytes ||
+        (!is_f32 && *kept > kMostBytes - *computed)) {
       bad_input("{}: expected a position embedding of at most {} bytes, found {}",
                 file_.path(),
                 kMostBytes,
                 base::to_string(shape));
     }
-    entries_.push_back({kPosition, base::DType::kF32, shape, 0, *bytes});
+    entries_.push_back({kPosition, patches.dtype, shape, 0, *kept});
     parts_.emplace_back();
   }
 
@@ -257,26 +226,29 @@ std::shared_ptr<const TensorFile> adapt_diffusers_dit(std::shared_ptr<const Tens
   const Settings settings = read_settings(*file);
   Renamer renamer(*file);
   renamer.add_position(settings);
-  for (const auto& [canonical, name] : kOutside) renamer.add(canonical, name);
-  for (const auto& [canonical, name] : kRepeated) renamer.add(canonical, in_block(0, name));
+  for (const auto& [canonical, name] : kDiffusersOutside) renamer.add(canonical, name);
+  for (const auto& [canonical, name] : kDiffusersRepeated)
+    renamer.add(canonical, diffusers_in_block(0, name));
   int64_t blocks = 0;
-  for (; file->contains(in_block(blocks, "norm1.linear.weight")); ++blocks) {
+  for (; file->contains(diffusers_in_block(blocks, "norm1.linear.weight")); ++blocks) {
     const std::string prefix = fmt::format("blocks.{}.", blocks);
     for (const char* part : {"weight", "bias"}) {
       Parts qkv;
       for (const char* which : {"q", "k", "v"}) {
-        qkv.push_back(in_block(blocks, fmt::format("attn1.to_{}.{}", which, part)));
+        qkv.push_back(diffusers_in_block(blocks, fmt::format("attn1.to_{}.{}", which, part)));
       }
       renamer.join(prefix + "attn.qkv." + part, qkv);
     }
-    for (const auto& [canonical, name] : kInBlock) {
-      renamer.add(prefix + canonical, in_block(blocks, name));
+    for (const auto& [canonical, name] : kDiffusersInBlock) {
+      renamer.add(prefix + canonical, diffusers_in_block(blocks, name));
     }
-    for (const auto& [canonical, name] : kRepeated) file->entry(in_block(blocks, name));
+    for (const auto& [canonical, name] : kDiffusersRepeated)
+      file->entry(diffusers_in_block(blocks, name));
   }
   // What is left over would be lost.
   const size_t known =
-      kOutside.size() + static_cast<size_t>(blocks) * (6 + kInBlock.size() + kRepeated.size());
+      kDiffusersOutside.size() +
+      static_cast<size_t>(blocks) * (6 + kDiffusersInBlock.size() + kDiffusersRepeated.size());
   if (known != file->entries().size()) {
     bad_input("{}: expected the {} tensors of a DiTTransformer2DModel of {} blocks, found {}",
               file->path(),

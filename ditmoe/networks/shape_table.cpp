@@ -10,19 +10,35 @@
 #include "ditmoe/formats/bytes.h"
 
 namespace ditmoe::networks {
+namespace {
+
+struct Spelling {
+  std::string_view foreign;
+  std::string_view canonical;
+};
+
+constexpr std::array<Spelling, 2> kSpellings = {
+    {{".attn.Wqkv.", ".attn.qkv."}, {".attn.out_proj.", ".attn.proj."}}};
+
+void replace(std::string& name, std::string_view from, std::string_view to) {
+  const size_t found = name.find(from);
+  if (found != std::string::npos) name.replace(found, from.size(), to);
+}
+
+}  // namespace
 
 std::string canonical_name(std::string name_in_file) {
   // As wrappers for parallel training and compilation call what they wrap.
   for (const std::string_view wrapper : {"module.", "_orig_mod."}) {
     if (name_in_file.starts_with(wrapper)) name_in_file.erase(0, wrapper.size());
   }
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kSpellings = {
-      {{".attn.Wqkv.", ".attn.qkv."}, {".attn.out_proj.", ".attn.proj."}}};
-  for (const auto& [foreign, canonical] : kSpellings) {
-    const size_t found = name_in_file.find(foreign);
-    if (found != std::string::npos) name_in_file.replace(found, foreign.size(), canonical);
-  }
+  for (const auto& [foreign, canonical] : kSpellings) replace(name_in_file, foreign, canonical);
   return name_in_file;
+}
+
+std::string wqkv_name(std::string canonical_name) {
+  for (const auto& [foreign, canonical] : kSpellings) replace(canonical_name, canonical, foreign);
+  return canonical_name;
 }
 
 void check_tensors(const DitConfig& config, const ShapeTable& table, const std::string& source) {

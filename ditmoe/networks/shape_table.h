@@ -21,6 +21,9 @@ using ShapeTable = std::map<std::string, NamedShape>;
 // qk-norm have them, become attn.qkv and attn.proj; the prefixes module. and _orig_mod. go.
 std::string canonical_name(std::string name_in_file);
 
+// The other spelling of attention, of a canonical name: attn.Wqkv and attn.out_proj.
+std::string wqkv_name(std::string canonical_name);
+
 // Throws bad_input naming source and tensor unless the table holds exactly the tensors of the
 // network that config, which must be valid, describes.
 void check_tensors(const DitConfig& config, const ShapeTable& table, const std::string& source);

@@ -33,7 +33,11 @@ FileWeights::FileWeights(ModelFile model) : model_(std::move(model)) {
 }
 
 base::DType FileWeights::dtype(const std::string& name) const {
-  return model_.weight(name).dtype == base::DType::kBF16 ? base::DType::kBF16 : base::DType::kF32;
+  return stored_dtype(name) == base::DType::kBF16 ? base::DType::kBF16 : base::DType::kF32;
+}
+
+base::DType FileWeights::stored_dtype(const std::string& name) const {
+  return model_.file()->entry(model_.name_in_file(name)).dtype;
 }
 
 const base::Shape& FileWeights::shape(const std::string& name) const { return shapes_.at(name); }

@@ -22,12 +22,16 @@ class WeightSource {
   // Shape of the weight named canonically.
   virtual const base::Shape& shape(const std::string& name) const = 0;
 
-  // Writes elements [first, first + count) as F32 or BF16 to dst. Threads may read at once.
+  // Writes elements [first, first + count) as F64, F32, F16 or BF16 to dst, aligned for the type.
+  // Threads may read at once.
   virtual void read(const std::string& name,
                     int64_t first,
                     int64_t count,
                     base::DType dtype,
                     std::byte* dst) const = 0;
+
+  // The type that holds every value of the named weight exactly: the file's own.
+  virtual base::DType stored_dtype(const std::string& name) const = 0;
 
   // All of a weight in F32.
   base::Tensor floats(const std::string& name) const;
@@ -42,6 +46,7 @@ class FileWeights final : public WeightSource {
   const DitConfig& config() const override { return model_.config(); }
 
   base::DType dtype(const std::string& name) const override;
+  base::DType stored_dtype(const std::string& name) const override;
   const base::Shape& shape(const std::string& name) const override;
   void read(const std::string& name,
             int64_t first,
@@ -63,6 +68,8 @@ class RandomWeights final : public WeightSource {
   const DitConfig& config() const override { return config_; }
 
   base::DType dtype(const std::string& /*name*/) const override { return base::DType::kF32; }
+
+  base::DType stored_dtype(const std::string& /*name*/) const override { return base::DType::kF32; }
 
   const base::Shape& shape(const std::string& name) const override;
   void read(const std::string& name,

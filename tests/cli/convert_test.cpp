@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <filesystem>
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -51,7 +53,8 @@ class ConvertTest : public testing::Test {
 
 TEST_F(ConvertTest, PackedFilesDrawTheSameImages) {
   for (const char* dtype : {"f32", "bf16", "int8"}) {
-    const Outcome outcome = run({"convert", model_, packed_, "--dtype", dtype});
+    const Outcome outcome =
+        run({"convert", model_, packed_, "--format", "packed", "--dtype", dtype});
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
     const std::vector<uint8_t> expected = pixels(model_, dtype);
     EXPECT_FALSE(expected.empty());
@@ -65,14 +68,72 @@ TEST_F(ConvertTest, WhatCannotBeConvertedIsRefused) {
   expect_refusal({model_, packed_, "--random"}, "OUT alone");
   expect_refusal({packed_, "--random"}, "--preset");
   expect_refusal({packed_, "--random", "--preset", "S/3"}, "S/3");
-  expect_refusal({model_, packed_, "--dtype", "int4"}, "expected f32, bf16 or int8");
+  expect_refusal({model_, packed_, "--dtype", "int4"}, "expected f32, f16, bf16 or int8");
+  expect_refusal({model_, packed_, "--format", "zip"}, "expected safetensors, packed or diffusers");
+  expect_refusal({model_, packed_, "--format", "packed", "--dtype", "f16"}, "packed weights");
+  expect_refusal({model_, packed_, "--format", "safetensors", "--dtype", "int8"}, "only packed");
+  expect_refusal({model_, packed_, "--names", "q"}, "expected qkv or wqkv");
+  expect_refusal({model_, packed_, "--dtype", "int8", "--names", "wqkv"}, "names of their own");
+  expect_refusal({model_, folder_ / "d", "--format", "diffusers"}, "found feed_forward moe");
+  expect_refusal({model_, folder_.path()}, "exists already");
   expect_refusal({model_, folder_ / "no/such"}, "cannot be reached");
   expect_refusal({folder_ / "absent", packed_}, "absent");
   expect_refusal({model_, model_}, "is the file to convert");
   expect_refusal({model_, packed_, "--seed", "1"}, "goes with --random");
   expect_refusal({packed_, "--random", "--preset", "S/8", "--heads", "2"}, "a preset has its own");
-  ASSERT_EQ(run({"convert", model_, packed_}).exit_code, 0);
+  ASSERT_EQ(run({"convert", model_, packed_, "--format", "packed"}).exit_code, 0);
   expect_refusal({packed_, folder_ / "again"}, "is packed already, in bf16");
+}
+
+TEST_F(ConvertTest, PlainFilesAreTheWeightsInTheTypeAskedFor) {
+  const std::string narrow = folder_ / "f16.safetensors";
+  ASSERT_EQ(run({"convert", model_, narrow, "--dtype", "f16", "--names", "wqkv"}).exit_code, 0);
+  const Outcome inspected = run({"inspect", narrow, "--tensors"});
+  EXPECT_THAT(inspected.out, HasSubstr("mostly F16"));
+  EXPECT_THAT(inspected.out, HasSubstr("blocks.1.attn.Wqkv.weight"));
+  const std::string copy = folder_ / "copy.safetensors";
+  ASSERT_EQ(run({"convert", model_, copy}).exit_code, 0);
+  EXPECT_EQ(pixels(copy, "f32"), pixels(model_, "f32"));
+  const Outcome outcome = run({"convert", model_, folder_ / "new"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("new: safetensors\n"));
+  EXPECT_TRUE(formats::read_text(folder_ / "new/model.safetensors") == formats::read_text(copy));
+}
+
+TEST_F(ConvertTest, DiffusersFoldersGoBothWays) {
+  const std::string original = std::string(DITMOE_TEST_DATA) + "/dense_dit/model.pt";
+  const std::string diffusers = folder_ / "transformer";
+  const std::string there = folder_ / "there.safetensors";
+  const std::string back = folder_ / "back.safetensors";
+  ASSERT_EQ(run({"convert", original, there, "--heads", "4"}).exit_code, 0);
+  ASSERT_EQ(run({"convert", there, diffusers, "--format", "diffusers"}).exit_code, 0);
+  ASSERT_EQ(run({"convert", diffusers, back}).exit_code, 0);
+  EXPECT_TRUE(formats::read_text(back) == formats::read_text(there));
+}
+
+TEST_F(ConvertTest, MemoryIsBounded) {
+  const std::string large = folder_ / "large.safetensors";
+  ASSERT_EQ(run({"convert", "--random", "--preset", "B/2", large, "--quiet"}).exit_code, 0);
+  EXPECT_GT(std::filesystem::file_size(large), 500'000'000U);
+  Process process({"convert", large, folder_ / "half.safetensors", "--dtype", "f16", "--quiet"});
+  EXPECT_EQ(process.wait(), 0);
+  EXPECT_LT(process.peak_bytes(), 200'000'000U);
+  EXPECT_GT(process.peak_bytes(), 10'000'000U);
+}
+
+TEST_F(ConvertTest, KilledRunsLeaveNothing) {
+  const int nameless = ::open(folder_.path().c_str(), O_TMPFILE | O_WRONLY, 0600);
+  if (nameless < 0) GTEST_SKIP() << "this file system has no files without a name";
+  ::close(nameless);
+  const std::vector<std::string> before = folder_.names();
+  for (const char* name : {"large.safetensors", "folder"}) {
+    Process process(
+        {"convert", "--random", "--preset", "G/2-16E2A", folder_ / name, "--dtype", "bf16"});
+    EXPECT_TRUE(process.wait_until_written(20'000'000));
+    process.kill();
+    EXPECT_EQ(process.wait(), 128);
+    EXPECT_EQ(folder_.names(), before) << name;
+  }
 }
 
 TEST_F(ConvertTest, PackedFileHasItsOwnPrecision) {

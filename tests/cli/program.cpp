@@ -1,9 +1,18 @@
 #include "program.h"
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
+#include <fstream>
+#include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
 
 #include "ditmoe/base/philox.h"
 #include "ditmoe/formats/file.h"
@@ -52,6 +61,56 @@ Outcome run(const std::vector<std::string>& arguments, const std::string& progra
   outcome.out = formats::read_text(streams / "out");
   outcome.err = formats::read_text(streams / "err");
   return outcome;
+}
+
+Process::Process(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words = {DITMOE_PROGRAM};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+    posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_WRONLY, 0);
+  }
+  if (posix_spawn(&id_, DITMOE_PROGRAM, &actions, nullptr, pointers.data(), environ) != 0) {
+    std::abort();
+  }
+  posix_spawn_file_actions_destroy(&actions);
+}
+
+Process::~Process() {
+  if (id_ < 0) return;
+  kill();
+  wait();
+}
+
+bool Process::wait_until_written(uint64_t bytes) const {
+  const std::string path = "/proc/" + std::to_string(id_) + "/io";
+  while (true) {
+    std::ifstream file(path);
+    std::string key;
+    uint64_t value = 0;
+    while (file >> key >> value) {
+      if (key == "wchar:" && value >= bytes) return true;
+    }
+    siginfo_t ended = {};
+    ::waitid(P_PID, static_cast<id_t>(id_), &ended, WEXITED | WNOHANG | WNOWAIT);
+    if (ended.si_pid != 0) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+void Process::kill() { ::kill(id_, SIGKILL); }
+
+int Process::wait() {
+  constexpr uint64_t kKilobyte = 1024;
+  int status = 0;
+  rusage usage = {};
+  if (::wait4(std::exchange(id_, -1), &status, 0, &usage) < 0) std::abort();
+  peak_bytes_ = static_cast<uint64_t>(usage.ru_maxrss) * kKilobyte;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
 networks::DitConfig tiny_config() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,31 @@ class TemporaryFolder {
 
 // Runs a program, the built `ditmoe` unless told, with these arguments and waits for it.
 Outcome run(const std::vector<std::string>& arguments, const std::string& program = DITMOE_PROGRAM);
+
+// A run of the built `ditmoe` that goes on meanwhile; what it prints is lost.
+class Process {
+ public:
+  explicit Process(const std::vector<std::string>& arguments);
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  // Waits until it has written this much to files and streams; false where it ended before.
+  bool wait_until_written(uint64_t bytes) const;
+
+  // SIGKILL.
+  void kill();
+
+  // Its exit code; 128 where a signal ended it.
+  int wait();
+
+  // What it had in memory at most. Call after wait.
+  uint64_t peak_bytes() const { return peak_bytes_; }
+
+ private:
+  int id_ = -1;
+  uint64_t peak_bytes_ = 0;
+};
 
 // A MoE of a few thousand parameters: 8x8 grey images, three classes.
 networks::DitConfig tiny_config();
