@@ -87,13 +87,16 @@ networks::ModelOverrides OverrideOptions::over(networks::ModelOverrides base) co
   return base;
 }
 
-void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective) {
+void add_overrides(CLI::App& app,
+                   OverrideOptions& options,
+                   bool with_objective,
+                   const std::string& top_k) {
   constexpr const char* kGroup = "For files that do not carry their configuration";
   app.add_option("--heads", options.heads, "Attention heads (default: as the file tells)")
       ->option_text("N")
       ->check(whole_number(1, kMaxHeads))
       ->group(kGroup);
-  app.add_option("--top-k", options.top_k, "Experts per token (default: as the file tells, or 2)")
+  app.add_option(top_k, options.top_k, "Experts per token (default: as the file tells, or 2)")
       ->option_text("N")
       ->check(whole_number(1, kMaxHeads))
       ->group(kGroup);

@@ -45,7 +45,11 @@ struct OverrideOptions {
   networks::ModelOverrides over(networks::ModelOverrides base = {}) const;
 };
 
-void add_overrides(CLI::App& app, OverrideOptions& options, bool with_objective = true);
+// top_k: the name of that option, where a command has another of the usual name.
+void add_overrides(CLI::App& app,
+                   OverrideOptions& options,
+                   bool with_objective = true,
+                   const std::string& top_k = "--top-k");
 
 // How a network computes.
 struct ComputeOptions {

@@ -17,6 +17,7 @@ void add_train(CLI::App& app, Commands& commands, const Arguments& arguments);
 void add_evaluate(CLI::App& app, Commands& commands);
 void add_inspect(CLI::App& app, Commands& commands);
 void add_convert(CLI::App& app, Commands& commands);
+void add_upcycle(CLI::App& app, Commands& commands);
 void add_encode(CLI::App& app, Commands& commands);
 void add_probe(CLI::App& app, Commands& commands, const Arguments& arguments);
 void add_bench(CLI::App& app, Commands& commands);

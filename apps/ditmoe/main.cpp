@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   add_evaluate(app, commands);
   add_inspect(app, commands);
   add_convert(app, commands);
+  add_upcycle(app, commands);
   add_encode(app, commands);
   add_probe(app, commands, arguments);
   add_bench(app, commands);

@@ -30,8 +30,15 @@ TEST(UsageTest, HelpListsTheCommands) {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.exit_code, 0);
     EXPECT_EQ(outcome.err, "");
-    for (const char* command :
-         {"sample", "train", "evaluate", "inspect", "convert", "encode", "bench", "probe"}) {
+    for (const char* command : {"sample",
+                                "train",
+                                "evaluate",
+                                "inspect",
+                                "convert",
+                                "upcycle",
+                                "encode",
+                                "bench",
+                                "probe"}) {
       EXPECT_THAT(outcome.out, HasSubstr(std::string("\n  ") + command + " "));
     }
   }
@@ -42,6 +49,7 @@ TEST(UsageTest, EveryCommandExplainsItselfWithAnExample) {
                                                           {"evaluate"},
                                                           {"inspect"},
                                                           {"convert"},
+                                                          {"upcycle"},
                                                           {"encode"},
                                                           {"bench", "roof"},
                                                           {"bench", "ops"},

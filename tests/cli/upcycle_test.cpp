@@ -1,0 +1,81 @@
+#include <algorithm>
+#include <gmock/gmock.h>
+
+#include <gtest/gtest.h>
+
+#include "ditmoe/formats/npz.h"
+
+#include "program.h"
+#include "tests/support/arrays.h"
+
+namespace ditmoe::apps {
+namespace {
+
+using testing::HasSubstr;
+
+std::string data(const std::string& name) { return std::string(DITMOE_TEST_DATA) + "/" + name; }
+
+std::vector<float> forward(const std::string& model) {
+  const TemporaryFolder folder;
+  const std::string in = data("moe_plain/forward.npz");
+  const Outcome outcome = run({"probe", "forward", model, "--in", in, "--out", folder / "o.npz"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  if (outcome.exit_code != 0) return {};
+  const auto arrays = formats::read_npz(folder / "o.npz");
+  const auto out = arrays.at("out").as<float>();
+  return {out.begin(), out.end()};
+}
+
+std::string refusal(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "upcycle");
+  const Outcome outcome = run(arguments);
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  return outcome.err;
+}
+
+// The reference's MoE, whose outputs are known.
+TEST(UpcycleTest, MoreExpertsGiveTheReferencesOutput) {
+  const TemporaryFolder folder;
+  const std::string out = folder / "moe.safetensors";
+  const Outcome outcome = run(
+      {"upcycle", data("moe_plain/model.pt"), out, "--heads", "4", "--experts", "8", "--quiet"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("8 experts, top 4, 2 shared"));
+  EXPECT_THAT(outcome.out, HasSubstr("output at the start: equals that of"));
+  EXPECT_THAT(outcome.err, HasSubstr("copies that do not differ learn alike"));
+  const auto arrays = formats::read_npz(data("moe_plain/forward.npz"));
+  EXPECT_TRUE(tests::close(forward(out), arrays.at("out").as<float>(), 1e-4));
+}
+
+TEST(UpcycleTest, DenseNetworksBecomeSparseInTheTypeAskedFor) {
+  const TemporaryFolder folder;
+  networks::DitConfig config = tiny_config();
+  config.feed_forward = networks::FeedForward::kSwiglu;
+  const std::string dense = folder / "dense.safetensors";
+  write_random_model(dense, config);
+  const std::string out = folder / "moe.safetensors";
+  const Outcome outcome = run({"upcycle", dense, out, "--experts", "4", "--dtype", "bf16"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("4 experts, top 2, 9 shared"));
+  const Outcome inspected = run({"inspect", out});
+  EXPECT_THAT(inspected.out, HasSubstr("mostly BF16"));
+  EXPECT_THAT(inspected.out, HasSubstr("Trouser"));
+}
+
+TEST(UpcycleTest, WhatCannotBeIsOneLine) {
+  const TemporaryFolder folder;
+  const std::string model = folder / "tiny.safetensors";
+  write_random_model(model, tiny_config());
+  const std::string out = folder / "out.safetensors";
+  EXPECT_THAT(refusal({model, out}), HasSubstr("--experts"));
+  EXPECT_THAT(refusal({model, out, "--experts", "6"}), HasSubstr("a multiple of the 4"));
+  EXPECT_THAT(refusal({model, out, "--experts", "8", "--method", "x"}), HasSubstr("--method"));
+  EXPECT_THAT(refusal({model, model, "--experts", "8"}), HasSubstr("write to another"));
+  EXPECT_THAT(refusal({data("dense_dit/model.pt"), out, "--heads", "4", "--experts", "8"}),
+              HasSubstr("model.pt: its MLPs are GELU"));
+  EXPECT_THAT(folder.names(), testing::ElementsAre("tiny.safetensors"));
+}
+
+}  // namespace
+}  // namespace ditmoe::apps
