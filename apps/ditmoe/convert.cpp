@@ -49,8 +49,10 @@ std::string convert_file(const Options& options, base::ThreadPool& pool) {
       pool);
 }
 
-void run(const Options& options) {
+void run(Options options) {
   options.common.start_logging();
+  // Random weights are for measurements, of packed files.
+  if (options.random && !options.output.format) options.output.format = "packed";
   if (options.files.size() != (options.random ? 1U : 2U)) {
     base::bad_input("convert: expected {}, found {} names",
                     options.random ? "OUT alone beside --random" : "IN and OUT",

@@ -90,7 +90,8 @@ std::string OutputOptions::write(const std::string& path,
 void add_output(CLI::App& app, OutputOptions& options) {
   app.add_option("--format",
                  options.format,
-                 "What to write (default: safetensors; packed where --dtype is int8).\n"
+                 "What to write (default: safetensors; packed with --dtype int8\n"
+                 "and with --random).\n"
                  "safetensors: plain, for every program; OUT is a file *.safetensors,\n"
                  "else a new folder, which above 5 GB has several and an index.\n"
                  "packed: as the CPU's kernels read it, used as it stands on disk.\n"

@@ -80,7 +80,8 @@ TEST(CheckpointTest, SwitchDitIsInspectedProbedPackedAndDrawn) {
   const auto out = arrays.at("out").as<float>();
   EXPECT_TRUE(tests::close({out.begin(), out.end()}, {expected.begin(), expected.end()}, 1e-4));
   const std::string packed = folder / "packed.safetensors";
-  const Outcome converted = run({"convert", model, packed, "--heads", "4", "--dtype", "f32"});
+  const Outcome converted =
+      run({"convert", model, packed, "--heads", "4", "--format", "packed", "--dtype", "f32"});
   EXPECT_EQ(converted.exit_code, 0) << converted.err;
   const auto drawn = [&](std::vector<std::string> arguments) {
     for (const char* word :

@@ -113,7 +113,10 @@ TEST_F(ConvertTest, DiffusersFoldersGoBothWays) {
 
 TEST_F(ConvertTest, MemoryIsBounded) {
   const std::string large = folder_ / "large.safetensors";
-  ASSERT_EQ(run({"convert", "--random", "--preset", "B/2", large, "--quiet"}).exit_code, 0);
+  ASSERT_EQ(
+      run({"convert", "--random", "--preset", "B/2", "--format", "safetensors", large, "--quiet"})
+          .exit_code,
+      0);
   EXPECT_GT(std::filesystem::file_size(large), 500'000'000U);
   Process process({"convert", large, folder_ / "half.safetensors", "--dtype", "f16", "--quiet"});
   EXPECT_EQ(process.wait(), 0);
@@ -127,8 +130,13 @@ TEST_F(ConvertTest, KilledRunsLeaveNothing) {
   ::close(nameless);
   const std::vector<std::string> before = folder_.names();
   for (const char* name : {"large.safetensors", "folder"}) {
-    Process process(
-        {"convert", "--random", "--preset", "G/2-16E2A", folder_ / name, "--dtype", "bf16"});
+    Process process({"convert",
+                     "--random",
+                     "--preset",
+                     "G/2-16E2A",
+                     folder_ / name,
+                     "--format",
+                     "safetensors"});
     EXPECT_TRUE(process.wait_until_written(20'000'000));
     process.kill();
     EXPECT_EQ(process.wait(), 128);
