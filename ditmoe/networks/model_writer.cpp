@@ -201,13 +201,15 @@ void write_model(const std::string& path,
 }
 
 void expect_diffusers_dit(const DitConfig& config, const std::string& source) {
-  if (config.feed_forward == FeedForward::kGelu && !config.qk_norm) return;
+  const bool has_time_experts = config.time_experts > 0;
+  if (config.feed_forward == FeedForward::kGelu && !config.qk_norm && !has_time_experts) return;
   base::bad_input(
       "{}: expected a DiT with a GELU MLP, all that diffusers has a model for, found feed_forward "
-      "{}{}",
+      "{}{}{}",
       source,
       to_word(config.feed_forward),
-      config.qk_norm ? " with normalised queries and keys" : "");
+      config.qk_norm ? " with normalised queries and keys" : "",
+      has_time_experts ? " with experts chosen by the timestep" : "");
 }
 
 void write_diffusers_dit(const std::string& folder,

@@ -111,6 +111,22 @@ TEST_F(ConvertTest, DiffusersFoldersGoBothWays) {
   EXPECT_TRUE(formats::read_text(back) == formats::read_text(there));
 }
 
+TEST_F(ConvertTest, SwitchDitGoesToPlainFilesButNotToDiffusers) {
+  const std::string original = std::string(DITMOE_TEST_DATA) + "/switch_dit/model.pt";
+  const std::string in = std::string(DITMOE_TEST_DATA) + "/switch_dit/forward.npz";
+  expect_refusal({original, folder_ / "d", "--heads", "4", "--format", "diffusers"},
+                 "with experts chosen by the timestep");
+  const std::string plain = folder_ / "plain.safetensors";
+  ASSERT_EQ(run({"convert", original, plain, "--heads", "4"}).exit_code, 0);
+  const std::string expected = folder_ / "e.npz";
+  const std::string found = folder_ / "f.npz";
+  ASSERT_EQ(
+      run({"probe", "forward", original, "--heads", "4", "--in", in, "--out", expected}).exit_code,
+      0);
+  ASSERT_EQ(run({"probe", "forward", plain, "--in", in, "--out", found}).exit_code, 0);
+  EXPECT_TRUE(formats::read_text(found) == formats::read_text(expected));
+}
+
 TEST_F(ConvertTest, MemoryIsBounded) {
   const std::string large = folder_ / "large.safetensors";
   ASSERT_EQ(
