@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -41,6 +42,39 @@ std::string wqkv_name(std::string canonical_name) {
   return canonical_name;
 }
 
+void expect_tensors(const ShapeTable& table,
+                    std::vector<TensorSpec> specs,
+                    base::FunctionRef<bool(const base::Shape&, const base::Shape&)> fits,
+                    const std::string& source,
+                    const char* owner) {
+  std::set<std::string> expected;
+  for (TensorSpec& spec : specs) {
+    const auto found = table.find(spec.name);
+    if (found == table.end()) {
+      base::bad_input("{}: expected tensor '{}' {}, found none",
+                      source,
+                      spec.name,
+                      base::to_string(spec.shape));
+    }
+    if (!fits(found->second.shape, spec.shape)) {
+      base::bad_input("{}: tensor '{}': expected shape {}, found {}",
+                      source,
+                      found->second.name_in_file,
+                      base::to_string(spec.shape),
+                      base::to_string(found->second.shape));
+    }
+    expected.insert(std::move(spec.name));
+  }
+  for (const auto& [name, tensor] : table) {
+    if (expected.contains(name)) continue;
+    base::bad_input("{}: tensor {} {} is none of this {}'s",
+                    source,
+                    formats::printable(tensor.name_in_file),
+                    base::to_string(tensor.shape),
+                    owner);
+  }
+}
+
 void check_tensors(const DitConfig& config, const ShapeTable& table, const std::string& source) {
   // Listing the tensors of a network that a small hostile file claims to hold could take all
   // memory.
@@ -55,32 +89,7 @@ void check_tensors(const DitConfig& config, const ShapeTable& table, const std::
                     is_moe ? config.experts : 0,
                     table.size());
   }
-  std::set<std::string> expected;
-  for (TensorSpec& spec : tensor_specs(config)) {
-    const auto found = table.find(spec.name);
-    if (found == table.end()) {
-      base::bad_input("{}: expected tensor '{}' {}, found none",
-                      source,
-                      spec.name,
-                      base::to_string(spec.shape));
-    }
-    if (found->second.shape != spec.shape) {
-      base::bad_input("{}: tensor '{}': expected shape {}, found {}",
-                      source,
-                      found->second.name_in_file,
-                      base::to_string(spec.shape),
-                      base::to_string(found->second.shape));
-    }
-    expected.insert(std::move(spec.name));
-  }
-  for (const auto& [name, tensor] : table) {
-    if (!expected.contains(name)) {
-      base::bad_input("{}: tensor {} {} is none of this network's",
-                      source,
-                      formats::printable(tensor.name_in_file),
-                      base::to_string(tensor.shape));
-    }
-  }
+  expect_tensors(table, tensor_specs(config), std::equal_to<>(), source, "network");
 }
 
 }  // namespace ditmoe::networks

@@ -2,7 +2,9 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
+#include "ditmoe/base/function_ref.h"
 #include "ditmoe/base/tensor.h"
 #include "ditmoe/networks/dit_config.h"
 
@@ -24,8 +26,15 @@ std::string canonical_name(std::string name_in_file);
 // The other spelling of attention, of a canonical name: attn.Wqkv and attn.out_proj.
 std::string wqkv_name(std::string canonical_name);
 
-// Throws bad_input naming source and tensor unless the table holds exactly the tensors of the
-// network that config, which must be valid, describes.
+// Throws bad_input naming source and tensor unless the table holds exactly the tensors of specs, of
+// shapes for which fits(found, expected) holds. owner says of what they are: "network".
+void expect_tensors(const ShapeTable& table,
+                    std::vector<TensorSpec> specs,
+                    base::FunctionRef<bool(const base::Shape&, const base::Shape&)> fits,
+                    const std::string& source,
+                    const char* owner);
+
+// The same for the tensors of the network that config, which must be valid, describes.
 void check_tensors(const DitConfig& config, const ShapeTable& table, const std::string& source);
 
 }  // namespace ditmoe::networks

@@ -1,13 +1,11 @@
 #include "ditmoe/networks/vae_config.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "ditmoe/base/error.h"
-#include "ditmoe/formats/bytes.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -182,42 +180,11 @@ class Inference {
 };
 
 // Attention's matrices may be those of linear layers: [channels, channels].
-bool same_shape(const base::Shape& found, const base::Shape& expected) {
+constexpr auto kSameShape = [](const base::Shape& found, const base::Shape& expected) {
   if (found == expected) return true;
   return found.size() == 2 && expected.size() == 4 && expected[2] == 1 && expected[3] == 1 &&
          found[0] == expected[0] && found[1] == expected[1];
-}
-
-void check_vae_tensors(const VaeConfig& config,
-                       const ShapeTable& table,
-                       const std::string& source) {
-  std::set<std::string> expected;
-  for (TensorSpec& spec : tensor_specs(config)) {
-    const auto found = table.find(spec.name);
-    if (found == table.end()) {
-      base::bad_input("{}: expected tensor '{}' {}, found none",
-                      source,
-                      spec.name,
-                      base::to_string(spec.shape));
-    }
-    if (!same_shape(found->second.shape, spec.shape)) {
-      base::bad_input("{}: tensor '{}': expected shape {}, found {}",
-                      source,
-                      found->second.name_in_file,
-                      base::to_string(spec.shape),
-                      base::to_string(found->second.shape));
-    }
-    expected.insert(std::move(spec.name));
-  }
-  for (const auto& [name, tensor] : table) {
-    if (!expected.contains(name)) {
-      base::bad_input("{}: tensor {} {} is none of this autoencoder's",
-                      source,
-                      formats::printable(tensor.name_in_file),
-                      base::to_string(tensor.shape));
-    }
-  }
-}
+};
 
 }  // namespace
 
@@ -249,7 +216,7 @@ std::vector<TensorSpec> tensor_specs(const VaeConfig& config) {
 
 VaeConfig infer_vae_config(const ShapeTable& table, int64_t groups, const std::string& source) {
   const VaeConfig config = Inference(table, source).run(groups);
-  check_vae_tensors(config, table, source);
+  expect_tensors(table, tensor_specs(config), kSameShape, source, "autoencoder");
   return config;
 }
 
