@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -19,16 +18,13 @@ namespace {
 using base::bad_input;
 using base::Json;
 
-constexpr size_t kPrefixBytes = 8;  // the header's length
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxTensors = size_t{1} << 16;
 constexpr size_t kMaxMetadataBytes = size_t{16} << 20;
-constexpr size_t kDataAlignment = 64;
-constexpr std::string_view kMetadataName = "__metadata__";
 
 // The header's text, its length checked against the file and the format's limit.
 std::string_view header_text(std::span<const std::byte> file, const std::string& path) {
-  if (file.size() < kPrefixBytes) {
+  if (file.size() < kSafetensorsPrefixBytes) {
     bad_input("{}: byte 0: expected 8 bytes of header length, found {}", path, file.size());
   }
   const auto length = load_little<uint64_t>(file.data());
@@ -38,13 +34,13 @@ std::string_view header_text(std::span<const std::byte> file, const std::string&
               kMaxHeaderBytes,
               length);
   }
-  if (length > file.size() - kPrefixBytes) {
+  if (length > file.size() - kSafetensorsPrefixBytes) {
     bad_input("{}: byte 0: expected a header of {} bytes, found {} in the file",
               path,
               length,
-              file.size() - kPrefixBytes);
+              file.size() - kSafetensorsPrefixBytes);
   }
-  const auto header = file.subspan(kPrefixBytes, static_cast<size_t>(length));
+  const auto header = file.subspan(kSafetensorsPrefixBytes, static_cast<size_t>(length));
   const std::string_view text(reinterpret_cast<const char*>(header.data()), header.size());
   if (!text.starts_with('{')) bad_input("{}: byte 8: expected a header that begins with {{", path);
   return text;
@@ -151,22 +147,24 @@ class EntryParser {
 };
 
 std::map<std::string, std::string> parse_metadata(const Json& json, const std::string& path) {
-  if (!json.is_object()) bad_input("{}: {}: expected an object", path, kMetadataName);
+  if (!json.is_object()) bad_input("{}: {}: expected an object", path, kSafetensorsMetadata);
   std::map<std::string, std::string> metadata;
   size_t bytes = 0;
   for (const auto& [key, value] : json.items()) {
     if (!value.is_string()) {
       bad_input("{}: {}: {}: expected a string, found {}",
                 path,
-                kMetadataName,
+                kSafetensorsMetadata,
                 printable(key),
                 value.type_name());
     }
     const auto& text = value.get_ref<const std::string&>();
     bytes += key.size() + text.size();
     if (bytes > kMaxMetadataBytes) {
-      bad_input(
-          "{}: {}: expected at most {} bytes, found more", path, kMetadataName, kMaxMetadataBytes);
+      bad_input("{}: {}: expected at most {} bytes, found more",
+                path,
+                kSafetensorsMetadata,
+                kMaxMetadataBytes);
     }
     metadata.emplace(key, text);
   }
@@ -198,53 +196,6 @@ void check_tiling(const std::vector<SafetensorsEntry>& entries,
   }
 }
 
-// JSON of a string; the format wants UTF-8.
-std::string json_of(const std::string& text, const std::string& path) {
-  try {
-    return Json(text).dump();
-  } catch (const Json::exception&) {
-    base::failure("{}: cannot be written: {} is not UTF-8", path, printable(text));
-  }
-}
-
-// The header; sets data_bytes to what has to follow it.
-std::string header_of(const std::vector<SafetensorsEntry>& tensors,
-                      const std::map<std::string, std::string>& metadata,
-                      size_t data_alignment,
-                      const std::string& path,
-                      uint64_t& data_bytes) {
-  std::string header = "{";
-  const auto comma = [&header] { return header.size() == 1 || header.back() == '{' ? "" : ","; };
-  if (!metadata.empty()) {
-    header += fmt::format("\"{}\":{{", kMetadataName);
-    for (const auto& [key, value] : metadata) {
-      header += fmt::format("{}{}:{}", comma(), json_of(key, path), json_of(value, path));
-    }
-    header += '}';
-  }
-  uint64_t offset = 0;
-  for (const SafetensorsEntry& tensor : tensors) {
-    const auto bytes = tensor_bytes(tensor.shape, tensor.dtype);
-    DITMOE_ASSERT(bytes.has_value());
-    const uint64_t end = offset + *bytes;
-    std::string dims = base::to_string(tensor.shape);
-    std::erase(dims, ' ');
-    header += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}",
-                          comma(),
-                          json_of(tensor.name, path),
-                          base::name_of(tensor.dtype),
-                          dims,
-                          offset,
-                          end);
-    offset = end;
-  }
-  header += '}';
-  data_bytes = offset;
-  const size_t unpadded = kPrefixBytes + header.size();
-  header.append((data_alignment - unpadded % data_alignment) % data_alignment, ' ');
-  return header;
-}
-
 }  // namespace
 
 struct SafetensorsFile::Contents {
@@ -263,12 +214,13 @@ struct SafetensorsFile::Contents {
 void SafetensorsFile::Contents::read_header() {
   const auto bytes = file.bytes();
   const std::string_view text = header_text(bytes, path);
-  const uint64_t data_begin = kPrefixBytes + text.size();
+  const uint64_t data_begin = kSafetensorsPrefixBytes + text.size();
   const EntryParser parser(path, data_begin, bytes.size() - data_begin);
   bool has_metadata = false;
   const auto visit = [&](const std::string& name, const Json& json) {
-    if (name == kMetadataName) {
-      if (std::exchange(has_metadata, true)) bad_input("{}: {} occurs twice", path, kMetadataName);
+    if (name == kSafetensorsMetadata) {
+      if (std::exchange(has_metadata, true))
+        bad_input("{}: {} occurs twice", path, kSafetensorsMetadata);
       metadata = parse_metadata(json, path);
       return;
     }
@@ -346,69 +298,6 @@ bool SafetensorsFile::is_mapped(std::span<const std::byte> part) const {
 
 void SafetensorsFile::release(std::span<const std::byte> part) const {
   contents_->file.release(part);
-}
-
-struct SafetensorsWriter::State {
-  State(const std::string& path, const std::string& staging) : file(path, staging) {}
-
-  AtomicFile file;
-  uint64_t left = 0;  // bytes still to come
-};
-
-SafetensorsWriter::SafetensorsWriter(const std::string& path,
-                                     const std::vector<SafetensorsEntry>& tensors,
-                                     const std::map<std::string, std::string>& metadata,
-                                     size_t data_alignment)
-    : SafetensorsWriter(path, tensors, metadata, data_alignment, folder_of(path)) {}
-
-SafetensorsWriter::SafetensorsWriter(const std::string& path,
-                                     const std::vector<SafetensorsEntry>& tensors,
-                                     const std::map<std::string, std::string>& metadata,
-                                     size_t data_alignment,
-                                     const std::string& staging) {
-  std::unordered_set<std::string> names = {std::string(kMetadataName)};
-  for (const SafetensorsEntry& tensor : tensors) {
-    if (!names.insert(tensor.name).second) {
-      base::failure("{}: cannot be written: {} is taken or reserved", path, printable(tensor.name));
-    }
-  }
-  uint64_t data_bytes = 0;
-  const std::string header = header_of(tensors, metadata, data_alignment, path, data_bytes);
-  std::string prefix;
-  append_little(prefix, static_cast<uint64_t>(header.size()));
-  state_ = std::make_unique<State>(path, staging);
-  state_->file.write(prefix);
-  state_->file.write(header);
-  state_->left = data_bytes;
-}
-
-SafetensorsWriter::~SafetensorsWriter() = default;
-
-void SafetensorsWriter::write(std::span<const std::byte> bytes) {
-  DITMOE_ASSERT(bytes.size() <= state_->left);
-  state_->file.write(bytes);
-  state_->left -= bytes.size();
-}
-
-void SafetensorsWriter::commit() {
-  DITMOE_ASSERT(state_->left == 0);
-  state_->file.commit();
-}
-
-void write_safetensors(const std::string& path,
-                       const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  NamedTensors ordered = tensors;
-  std::stable_sort(ordered.begin(), ordered.end(), [](const auto& left, const auto& right) {
-    return base::size_of(left.second.dtype) > base::size_of(right.second.dtype);
-  });
-  std::vector<SafetensorsEntry> entries;
-  for (const auto& [name, tensor] : ordered) {
-    entries.push_back({name, tensor.dtype, tensor.shape, 0, 0});
-  }
-  SafetensorsWriter writer(path, entries, metadata, kDataAlignment);
-  for (const auto& [name, tensor] : ordered) writer.write({tensor.data, tensor.bytes()});
-  writer.commit();
 }
 
 }  // namespace ditmoe::formats

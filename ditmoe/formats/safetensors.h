@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,10 @@
 #include "ditmoe/formats/tensor_file.h"
 
 namespace ditmoe::formats {
+
+// A file begins with the length of its header; this key of it holds what is no tensor.
+constexpr size_t kSafetensorsPrefixBytes = 8;
+constexpr std::string_view kSafetensorsMetadata = "__metadata__";
 
 // One entry of a safetensors header.
 using SafetensorsEntry = TensorEntry;
