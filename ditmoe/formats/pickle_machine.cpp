@@ -18,26 +18,6 @@ constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
 constexpr uint32_t kMaxOpcodes = 1U << 20;  // bounds values, what they contain, and the stack
 constexpr uint8_t kLastProtocol = 5;
 
-struct OpcodeName {
-  uint8_t opcode;
-  const char* name;
-};
-
-// Opcodes that exist and are not executed: protocol 0's text forms, which torch.save cannot write,
-// and those that need code or data from elsewhere.
-constexpr std::array<OpcodeName, 12> kRefused = {{{'S', "STRING"},
-                                                  {'V', "UNICODE"},
-                                                  {'g', "GET"},
-                                                  {'p', "PUT"},
-                                                  {'i', "INST"},
-                                                  {'o', "OBJ"},
-                                                  {'P', "PERSID"},
-                                                  {0x82, "EXT1"},
-                                                  {0x83, "EXT2"},
-                                                  {0x84, "EXT4"},
-                                                  {0x97, "NEXT_BUFFER"},
-                                                  {0x98, "READONLY_BUFFER"}}};
-
 bool is_name(std::string_view text) {
   return !text.empty() && text.size() < PickleInput::kMaxLine &&
          std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) > ' '; });
@@ -74,7 +54,7 @@ class PickleMachine {
 
   [[noreturn]] void refuse_opcode() const {
     const auto found = static_cast<uint8_t>(opcode_);
-    for (const auto& [opcode, name] : kRefused) {
+    for (const auto& [opcode, name] : kRefusedOpcodes) {
       if (opcode == found) fail("expected what torch.save writes, found opcode {}", name);
     }
     fail("expected a pickle opcode, found 0x{:02x}", found);

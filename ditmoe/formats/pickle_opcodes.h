@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 namespace ditmoe::formats {
@@ -68,5 +69,20 @@ struct OpcodeName {
   uint8_t opcode;
   const char* name;
 };
+
+// Opcodes that exist and are not executed: protocol 0's text forms, which torch.save cannot write,
+// and those that need code or data from elsewhere.
+inline constexpr std::array<OpcodeName, 12> kRefusedOpcodes = {{{'S', "STRING"},
+                                                                {'V', "UNICODE"},
+                                                                {'g', "GET"},
+                                                                {'p', "PUT"},
+                                                                {'i', "INST"},
+                                                                {'o', "OBJ"},
+                                                                {'P', "PERSID"},
+                                                                {0x82, "EXT1"},
+                                                                {0x83, "EXT2"},
+                                                                {0x84, "EXT4"},
+                                                                {0x97, "NEXT_BUFFER"},
+                                                                {0x98, "READONLY_BUFFER"}}};
 
 }  // namespace ditmoe::formats
