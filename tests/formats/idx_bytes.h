@@ -6,20 +6,12 @@
 
 #include <zlib.h>
 
+#include "deflate_bytes.h"
+
 namespace ditmoe::formats::test {
 
 inline std::string gzip(const std::string& content) {
-  z_stream stream = {};
-  deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&stream, content.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
-  stream.avail_in = static_cast<uInt>(content.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
+  return deflated_bytes(content, 16 + MAX_WBITS);
 }
 
 // A header: 00 00 type rank and big-endian dimensions.

@@ -10,6 +10,8 @@
 
 #include "ditmoe/formats/bytes.h"
 
+#include "deflate_bytes.h"
+
 namespace ditmoe::formats::test {
 
 // One entry of an archive under construction. Header fields can be made to lie.
@@ -26,17 +28,7 @@ struct ZipPart {
 };
 
 inline std::string deflate_raw(const std::string& content) {
-  z_stream stream = {};
-  deflateInit2(&stream, 9, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&stream, content.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
-  stream.avail_in = static_cast<uInt>(content.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
+  return deflated_bytes(content, -MAX_WBITS);
 }
 
 // The fields of a header from the flags to the length of the extra field.
