@@ -14,6 +14,7 @@ std::string many_keys() {
 }  // namespace
 
 std::vector<MalformedCase> json_cases() {
+  const std::string token = "a string or number of at most";
   return {
       {"Empty", "", "malformed JSON at byte 1"},
       {"Space", " \n", "malformed JSON at byte 3"},
@@ -48,10 +49,10 @@ std::vector<MalformedCase> json_cases() {
       {"ManyArrays", [] { return "[" + repeated("[],", 2'000'000); }, "of memory, found more"},
       {"ManyStrings", [] { return "[" + repeated("\"\",", 2'000'000); }, "of memory, found more"},
       {"ManyKeys", many_keys, "of memory, found more"},
-      {"LongString", "[\"" + std::string(6'000'000, 's') + "\"]", "a string or number of at most"},
-      {"LongNumber", "[" + std::string(6'000'000, '1') + "]", "a string or number of at most"},
-      {"LongSpace", "[" + std::string(6'000'000, ' ') + "]", "a string or number of at most"},
-      {"OverSixteenMegabytes", std::string(17 << 20, ' '), "at most 16777216 bytes"},
+      {"LongString", [] { return "[\"" + std::string(6'000'000, 's') + "\"]"; }, token},
+      {"LongNumber", [] { return "[" + std::string(6'000'000, '1') + "]"; }, token},
+      {"LongSpace", [] { return "[" + std::string(6'000'000, ' ') + "]"; }, token},
+      {"OverSixteenMegabytes", [] { return std::string(17 << 20, ' '); }, "at most 16777216 bytes"},
   };
 }
 

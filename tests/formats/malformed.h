@@ -2,6 +2,7 @@
 
 #include <concepts>
 #include <functional>
+#include <memory>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -16,23 +17,24 @@
 
 namespace ditmoe::formats::test {
 
-// The bytes of a file: given, or made when they are asked for where they are many.
+// The bytes of a file: given, or made when they are asked for where they are many, as every test
+// of a table is a process that makes the table. Copies share them.
 class Content {
  public:
   // NOLINTBEGIN(google-explicit-constructor): tables are written without naming the class.
-  Content(std::string bytes) : make_([bytes = std::move(bytes)] { return bytes; }) {}
+  Content(std::string bytes) : Content([bytes = std::move(bytes)] { return bytes; }) {}
 
   Content(const char* text) : Content(std::string(text)) {}
 
   template <std::invocable Make>
-  Content(Make make) : make_(std::move(make)) {}
+  Content(Make make) : make_(std::make_shared<std::function<std::string()>>(std::move(make))) {}
 
   // NOLINTEND(google-explicit-constructor)
 
-  std::string operator()() const { return make_(); }
+  std::string operator()() const { return (*make_)(); }
 
  private:
-  std::function<std::string()> make_;
+  std::shared_ptr<const std::function<std::string()>> make_;
 };
 
 // A damaged or hostile file and what the error about it must say.
