@@ -12,8 +12,13 @@ target_include_directories(
 target_link_libraries(ditmoe_torch INTERFACE ${DITMOE_TORCH_LIBRARY} ${DITMOE_TORCH_CPU_LIBRARY}
                                              ${DITMOE_C10_LIBRARY} OpenMP::OpenMP_CXX)
 
-# Parsing torch's headers costs 8-20 s a file; each torch-linked module precompiles them once.
+# Parsing torch's headers costs 8-20 s a file, so they are precompiled, once: by the first module that
+# includes them.
 function(ditmoe_use_torch target)
   target_link_libraries(${target} PUBLIC ditmoe_torch)
-  target_precompile_headers(${target} PRIVATE <torch/torch.h>)
+  if(TARGET ditmoe_autograd AND NOT target STREQUAL ditmoe_autograd)
+    target_precompile_headers(${target} REUSE_FROM ditmoe_autograd)
+  else()
+    target_precompile_headers(${target} PRIVATE <torch/torch.h>)
+  endif()
 endfunction()
