@@ -1,3 +1,5 @@
+#include "apps/ditmoe/inspect.h"
+
 #include <memory>
 
 #include "ditmoe/base/error.h"
@@ -5,8 +7,6 @@
 #include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/networks/dit_config.h"
 #include "ditmoe/networks/model_file.h"
-
-#include "apps/ditmoe/command.h"
 
 namespace ditmoe::apps {
 namespace {
@@ -50,10 +50,6 @@ std::string describe_experts(const DitConfig& config) {
                      config.shared_width(),
                      sparse,
                      config.depth);
-}
-
-void print_line(const char* key, const std::string& value) {
-  fmt::print("  {:<12}{}\n", key, value);
 }
 
 void print_config(const DitConfig& config) {
@@ -122,13 +118,7 @@ void inspect_file_json(const networks::ModelFile& model, const formats::TensorFi
   json["class_names"] = model.class_names();
   json["sampling"] = sampling_json(model.sampling());
   json["metadata"] = model.metadata();
-  json["tensors"] = base::Json::array();
-  for (const formats::TensorEntry& entry : file.entries()) {
-    json["tensors"].push_back({{"name", entry.name},
-                               {"dtype", base::name_of(entry.dtype)},
-                               {"shape", entry.shape},
-                               {"bytes", entry.bytes}});
-  }
+  json["tensors"] = tensors_json(file);
   print_json(json);
 }
 
@@ -150,31 +140,16 @@ void print_file_details(const networks::ModelFile& model,
   for (const auto& [key, value] : model.metadata()) {
     if (!key.starts_with("ditmoe.")) print_line("metadata", key + ": " + value);
   }
-  print_line(
-      "tensors",
-      std::to_string(file.entries().size()) + (with_tensors ? "" : " (--tensors lists them)"));
-  if (!with_tensors) return;
-  for (const formats::TensorEntry& entry : file.entries()) {
-    fmt::print("    {:<48} {:<5} {}\n",
-               entry.name,
-               base::name_of(entry.dtype),
-               base::to_string(entry.shape));
-  }
+  print_tensors(file, with_tensors);
 }
 
 void inspect_file(const Options& options) {
+  const bool is_overridden = options.overrides.any() || options.overrides.weights;
+  if (inspect_other(options.file, is_overridden, options.tensors, options.common.json)) return;
   const auto model = networks::ModelFile::open(options.file, options.overrides.over());
   const formats::TensorFile& file = *model.file();
   if (options.common.json) return inspect_file_json(model, file);
-  int64_t bytes = 0;
-  for (const formats::TensorEntry& entry : file.entries()) {
-    bytes += static_cast<int64_t>(entry.bytes);
-  }
-  fmt::print("{} ({}, {} of weights, mostly {})\n",
-             options.file,
-             formats::name_of(file.format()),
-             base::bytes_text(bytes),
-             base::name_of(model.dtype()));
+  print_title(options.file, file);
   print_config(model.config());
   print_costs(model.config());
   print_file_details(model, file, options.tensors);
@@ -257,8 +232,10 @@ void add_inspect(CLI::App& app, Commands& commands) {
   CLI::App* inspect =
       app.add_subcommand("inspect", "Show a model's configuration, parameters, cost and tensors");
   const auto options = std::make_shared<Options>();
-  inspect->add_option(
-      "FILE", options->file, "A safetensors or PyTorch checkpoint; its weights are not read");
+  inspect->add_option("FILE",
+                      options->file,
+                      "A safetensors or PyTorch checkpoint or a diffusers folder, of a diffusion\n"
+                      "transformer, an autoencoder or a classifier; its weights are not read");
   inspect
       ->add_option("--preset", options->preset, "Instead of a file: a configuration of the paper")
       ->option_text("NAME");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <map>
 #include <string_view>
 #include <utility>
 
@@ -158,6 +159,14 @@ std::shared_ptr<const TensorFile> TensorFile::open(const std::string& path,
   }
   if (kind == Kind::kIndex) return open_sharded_safetensors(path);
   return std::make_shared<SafetensorsTensors>(SafetensorsFile::open(path));
+}
+
+base::DType main_dtype(const TensorFile& file) {
+  std::map<base::DType, uint64_t> bytes;
+  for (const TensorEntry& entry : file.entries()) bytes[entry.dtype] += entry.bytes;
+  const auto most = std::ranges::max_element(
+      bytes, {}, [](const auto& dtype_and_bytes) { return dtype_and_bytes.second; });
+  return most == bytes.end() ? base::DType::kF32 : most->first;
 }
 
 }  // namespace ditmoe::formats

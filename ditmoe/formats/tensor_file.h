@@ -100,4 +100,7 @@ class TensorFile {
   std::unordered_map<std::string, size_t> by_name_;
 };
 
+// The element type with the most bytes; F32 where there are none.
+base::DType main_dtype(const TensorFile& file);
+
 }  // namespace ditmoe::formats

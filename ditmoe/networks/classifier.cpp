@@ -7,38 +7,12 @@
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/safetensors.h"
 #include "ditmoe/kernels/matmul.h"
+#include "ditmoe/networks/model_metadata.h"
 
 namespace ditmoe::networks {
 namespace {
 
-constexpr const char* kConfigKey = "ditmoe.classifier";
-constexpr const char* kClassNamesKey = "ditmoe.class_names";
 constexpr int64_t kTaps = 9;  // of a 3x3 convolution
-
-base::Json metadata_json(const formats::SafetensorsFile& file, const std::string& key) {
-  const auto found = file.metadata().find(key);
-  if (found == file.metadata().end()) {
-    base::bad_input("{}: expected a classifier with metadata '{}', found none", file.path(), key);
-  }
-  return base::parse_json(found->second, fmt::format("{}: {}", file.path(), key));
-}
-
-std::vector<std::string> read_class_names(const formats::SafetensorsFile& file,
-                                          int64_t num_classes) {
-  if (!file.metadata().contains(kClassNamesKey)) return {};
-  const base::Json json = metadata_json(file, kClassNamesKey);
-  const bool are_names =
-      json.is_array() && static_cast<int64_t>(json.size()) == num_classes &&
-      std::all_of(json.begin(), json.end(), [](const auto& name) { return name.is_string(); });
-  if (!are_names) {
-    base::bad_input("{}: {}: expected {} names, found {}",
-                    file.path(),
-                    kClassNamesKey,
-                    num_classes,
-                    json.is_array() ? fmt::format("a list of {}", json.size()) : json.type_name());
-  }
-  return json.get<std::vector<std::string>>();
-}
 
 // The tensor as f32, after its shape has been checked.
 base::Tensor read_weight(const formats::SafetensorsFile& file, const TensorSpec& spec) {
@@ -211,10 +185,13 @@ void Classifier::State::run(const uint8_t* image_HWC,
 
 Classifier Classifier::open(const std::string& path, base::ThreadPool& pool) {
   const auto file = formats::SafetensorsFile::open(path);
-  const ClassifierConfig config = classifier_config_from_json(
-      metadata_json(file, kConfigKey), fmt::format("{}: {}", path, kConfigKey));
-  auto state = std::make_shared<State>(config, pool);
-  state->class_names = read_class_names(file, config.num_classes);
+  const auto config = read_classifier_config(file.metadata(), path);
+  if (!config) {
+    base::bad_input(
+        "{}: expected a classifier with metadata '{}', found none", path, kClassifierKey);
+  }
+  auto state = std::make_shared<State>(*config, pool);
+  state->class_names = read_class_names(file.metadata(), config->num_classes, path);
   state->load(file);
   return Classifier(std::move(state));
 }

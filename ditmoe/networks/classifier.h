@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,12 +39,20 @@ struct ClassifierConfig {
 // [num_classes, feature_size] and .bias.
 std::vector<TensorSpec> tensor_specs(const ClassifierConfig& config);
 
-// As stored in a file under "ditmoe.classifier": keys are the field names.
+// Where a classifier's file has its configuration in `__metadata__`.
+inline constexpr const char* kClassifierKey = "ditmoe.classifier";
+
+// As stored in a file under kClassifierKey: keys are the field names.
 base::Json to_json(const ClassifierConfig& config);
 
 // Inverse of to_json. Missing keys keep their defaults; unknown keys, wrong types and impossible
 // shapes throw bad_input naming source and key.
 ClassifierConfig classifier_config_from_json(const base::Json& json, const std::string& source);
+
+// The configuration in a file's metadata, nullopt where the file is no classifier. source names the
+// file in messages.
+std::optional<ClassifierConfig> read_classifier_config(
+    const std::map<std::string, std::string>& metadata, const std::string& source);
 
 // The classifier's torch-free forward in f32.
 class Classifier {

@@ -96,4 +96,12 @@ ClassifierConfig classifier_config_from_json(const base::Json& json, const std::
   return config;
 }
 
+std::optional<ClassifierConfig> read_classifier_config(
+    const std::map<std::string, std::string>& metadata, const std::string& source) {
+  const auto found = metadata.find(kClassifierKey);
+  if (found == metadata.end()) return std::nullopt;
+  const std::string place = fmt::format("{}: {}", source, kClassifierKey);
+  return classifier_config_from_json(base::parse_json(found->second, place), place);
+}
+
 }  // namespace ditmoe::networks

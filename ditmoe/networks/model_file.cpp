@@ -47,15 +47,6 @@ ShapeTable table_of(const formats::TensorFile& file) {
   return table;
 }
 
-// Element type with the most bytes.
-base::DType main_dtype(const formats::TensorFile& file) {
-  std::map<base::DType, uint64_t> bytes;
-  for (const formats::TensorEntry& entry : file.entries()) bytes[entry.dtype] += entry.bytes;
-  const auto most = std::ranges::max_element(
-      bytes, {}, [](const auto& dtype_and_bytes) { return dtype_and_bytes.second; });
-  return most->first;
-}
-
 // What a file says of itself is not for flags to change: they would make it another network.
 void check_overrides(const ModelOverrides& overrides,
                      const DitConfig& written,
@@ -120,7 +111,7 @@ ModelFile ModelFile::open(const std::string& given_path, const ModelOverrides& o
   } else {
     check_tensors(config, contents->table, path);
   }
-  contents->dtype = main_dtype(*contents->file);
+  contents->dtype = formats::main_dtype(*contents->file);
   contents->class_names = read_class_names(metadata, config.num_classes, path);
   const bool is_retold = written && written->objective != config.objective;
   contents->sampling = is_retold ? default_sampling(config.objective)

@@ -42,11 +42,12 @@ class ModelFile {
   // everything but heads, top-k and objective follows from the shapes. Unless overridden, heads
   // come from qk-norm's head size, a diffusers configuration or the preset of the same depth and
   // width, top-k is what dense blocks beside the MoE ones imply or a Switch-DiT's prior says
-  // (switch_prior.h), else what a PyTorch checkpoint's training arguments say (num_experts_per_tok),
-  // else 2 (1 for one expert), and the objective is rectified flow where those say so (rf), else
-  // DDPM where learn_sigma, else unknown. Reads headers, and a row of that prior. An objective other than the metadata's is used, with a warning. Throws bad_input
-  // for heads or top-k that contradict the metadata, naming file and tensor for a missing,
-  // misshapen or unknown tensor, and naming the flag for what cannot be told.
+  // (switch_prior.h), else what a PyTorch checkpoint's training arguments say
+  // (num_experts_per_tok), else 2 (1 for one expert), and the objective is rectified flow where
+  // those say so (rf), else DDPM where learn_sigma, else unknown. Reads headers, and a row of that
+  // prior. An objective other than the metadata's is used, with a warning. Throws bad_input for
+  // heads or top-k that contradict the metadata, naming file and tensor for a missing, misshapen or
+  // unknown tensor, and naming the flag for what cannot be told.
   static ModelFile open(const std::string& path, const ModelOverrides& overrides = {});
 
   const std::string& path() const;

@@ -10,6 +10,7 @@
 #include "ditmoe/base/json.h"
 #include "ditmoe/diffusion/sampler.h"
 #include "ditmoe/formats/bytes.h"
+#include "ditmoe/networks/classifier.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -21,7 +22,6 @@ constexpr const char* kFormatKey = "ditmoe.format";
 constexpr const char* kConfigKey = "ditmoe.config";
 constexpr const char* kClassNamesKey = "ditmoe.class_names";
 constexpr const char* kSamplingKey = "ditmoe.sampling";
-constexpr const char* kClassifierKey = "ditmoe.classifier";
 constexpr const char* kFormatVersion = "1";
 
 // The JSON under key, nullopt where there is none; `place` becomes its name in messages.

@@ -67,14 +67,52 @@ Settings read_settings(const std::string& path) {
   return settings;
 }
 
+// Where an autoencoder's files are.
+struct Located {
+  std::string weights;
+  std::string config;  // of diffusers; empty where there is none
+};
+
+bool folder_exists(const fs::path& path) {
+  std::error_code error;  // what cannot be looked at is for the reader to report
+  return fs::is_directory(path, error);
+}
+
+bool anything_exists(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+Located locate(const std::string& path) {
+  fs::path weights = path;
+  // The folder of a whole pipeline holds the autoencoder's as vae/.
+  if (folder_exists(weights / "vae")) weights /= "vae";
+  const bool is_folder = folder_exists(weights);
+  const fs::path config = (is_folder ? weights : weights.parent_path()) / kConfigName;
+  const bool is_diffusers = is_folder || weights.filename().string().starts_with(kWeightsName);
+  // What diffusers wrote before safetensors.
+  const fs::path old = weights / (std::string(kWeightsName) + ".bin");
+  const bool is_old = is_folder && anything_exists(old) &&
+                      !anything_exists(weights / (std::string(kWeightsName) + ".safetensors"));
+  return {is_old ? old : weights, is_diffusers && anything_exists(config) ? config.string() : ""};
+}
+
+// Both spellings call the first convolution of the encoder by this name, alone or in a whole
+// checkpoint of latent diffusion.
+bool holds_vae(const formats::TensorFile& file) {
+  return file.contains("encoder.conv_in.weight") ||
+         file.contains("first_stage_model.encoder.conv_in.weight");
+}
+
 class FileVae final : public VaeWeights {
  public:
-  FileVae(const std::string& path, const Settings& settings)
-      : file_(formats::TensorFile::open(path)), settings_(settings) {
+  FileVae(std::shared_ptr<const formats::TensorFile> file, const Located& located)
+      : file_(std::move(file)) {
+    if (!located.config.empty()) settings_ = read_settings(located.config);
     std::vector<NamedShape> tensors;
     for (const auto& entry : file_->entries()) tensors.push_back({entry.name, entry.shape});
-    names_ = vae_shape_table(tensors, path);
-    config_ = infer_vae_config(names_, settings.groups, path);
+    names_ = vae_shape_table(tensors, located.weights);
+    config_ = infer_vae_config(names_, settings_.groups, located.weights);
     for (TensorSpec& spec : tensor_specs(config_)) {
       shapes_.emplace(std::move(spec.name), std::move(spec.shape));
     }
@@ -93,6 +131,8 @@ class FileVae final : public VaeWeights {
   double scaling_factor() const override { return settings_.scaling_factor; }
 
   double shift() const override { return settings_.shift; }
+
+  std::shared_ptr<const formats::TensorFile> file() const override { return file_; }
 
  private:
   std::shared_ptr<const formats::TensorFile> file_;
@@ -143,19 +183,16 @@ class RandomVae final : public VaeWeights {
 }  // namespace
 
 std::shared_ptr<const VaeWeights> open_vae(const std::string& path) {
-  fs::path weights = path;
-  // The folder of a whole pipeline holds the autoencoder's as vae/.
-  if (fs::is_directory(weights / "vae")) weights /= "vae";
-  const bool is_folder = fs::is_directory(weights);
-  const fs::path config = (is_folder ? weights : weights.parent_path()) / kConfigName;
-  const bool is_diffusers = is_folder || weights.filename().string().starts_with(kWeightsName);
-  Settings settings;
-  if (is_diffusers && fs::exists(config)) settings = read_settings(config);
-  // What diffusers wrote before safetensors.
-  const fs::path old = weights / (std::string(kWeightsName) + ".bin");
-  const bool is_old = is_folder && fs::exists(old) &&
-                      !fs::exists(weights / (std::string(kWeightsName) + ".safetensors"));
-  return std::make_shared<FileVae>(is_old ? old : weights, settings);
+  const Located located = locate(path);
+  return std::make_shared<FileVae>(formats::TensorFile::open(located.weights), located);
+}
+
+std::shared_ptr<const VaeWeights> find_vae(const std::string& path) {
+  if (folder_exists(fs::path(path) / "transformer")) return nullptr;
+  const Located located = locate(path);
+  auto file = formats::TensorFile::open(located.weights);
+  if (!holds_vae(*file)) return nullptr;
+  return std::make_shared<FileVae>(std::move(file), located);
 }
 
 std::shared_ptr<const VaeWeights> random_vae(const VaeConfig& config, uint64_t seed) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "ditmoe/base/tensor.h"
+#include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/networks/vae_config.h"
 
 namespace ditmoe::networks {
@@ -26,6 +27,9 @@ class VaeWeights {
   virtual double scaling_factor() const { return 0.18215; }
 
   virtual double shift() const { return 0.0; }
+
+  // The file they stand in; none where they are made up.
+  virtual std::shared_ptr<const formats::TensorFile> file() const { return nullptr; }
 };
 
 // The weights of a file (safetensors or PyTorch's, see formats::TensorFile) or folder: names as
@@ -35,6 +39,10 @@ class VaeWeights {
 // file and tensor for what is missing, misshapen or unknown, and naming file and key for a
 // configuration that cannot be.
 std::shared_ptr<const VaeWeights> open_vae(const std::string& path);
+
+// The same where path is an autoencoder, or a pipeline of diffusers' around one that has no
+// transformer; nullptr for any other whole file or folder.
+std::shared_ptr<const VaeWeights> find_vae(const std::string& path);
 
 // Random weights for measurements, such that maps keep their size.
 std::shared_ptr<const VaeWeights> random_vae(const VaeConfig& config, uint64_t seed);

@@ -77,11 +77,46 @@ TEST(InspectTest, ForeignFileIsToldFromItsShapes) {
   EXPECT_THAT(outcome.out, HasSubstr("4 routed"));
 }
 
+const std::string kClassifier = DITMOE_TEST_DATA "/../../models/fashion-classifier.safetensors";
+const std::string kVae = DITMOE_TEST_DATA "/vae_small/model.safetensors";
+
 TEST(InspectTest, ClassifierIsCalledByItsName) {
-  const Outcome outcome =
-      run({"inspect", DITMOE_TEST_DATA "/../../models/fashion-classifier.safetensors"});
-  EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_THAT(outcome.err, HasSubstr("found a classifier"));
+  const Outcome outcome = run({"inspect", kClassifier});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("classifier; 1 channel of 28x28 pixels"));
+  EXPECT_THAT(outcome.out, HasSubstr("T-shirt/top, Trouser"));
+  const base::Json json = last_line_json(run({"inspect", kClassifier, "--json"}).out);
+  EXPECT_EQ(json.at("network"), "classifier");
+  EXPECT_EQ(json.at("config").at("num_classes"), 10);
+  const Outcome elsewhere = run({"sample", kClassifier, "-o", "/nowhere.png"});
+  EXPECT_EQ(elsewhere.exit_code, 2);
+  EXPECT_THAT(elsewhere.err, HasSubstr("found a classifier"));
+}
+
+TEST(InspectTest, AutoencoderShowsItsShapeAndItsCost) {
+  const Outcome outcome = run({"inspect", kVae, "--tensors"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  for (const char* words : {"autoencoder with a KL posterior; 3 channels",
+                            "scaled by 0.18215, shifted by 0",
+                            "in the middle",
+                            "GMAC to decode",
+                            "decoder.mid.attn_1.proj_out.weight"}) {
+    EXPECT_THAT(outcome.out, HasSubstr(words));
+  }
+  const base::Json json = last_line_json(run({"inspect", kVae, "--json"}).out);
+  EXPECT_EQ(json.at("network"), "autoencoder");
+  int64_t bytes = 0;
+  for (const base::Json& tensor : json.at("tensors")) bytes += tensor.at("bytes").get<int64_t>();
+  EXPECT_EQ(json.at("total_parameters").get<int64_t>() * 4, bytes);
+}
+
+TEST(InspectTest, OptionsOfTransformersAreRefusedForOtherNetworks) {
+  for (const std::string& file : {kClassifier, kVae}) {
+    const Outcome outcome = run({"inspect", file, "--heads", "4"});
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr("--heads"));
+    EXPECT_THAT(outcome.err, HasSubstr("found a"));
+  }
 }
 
 }  // namespace

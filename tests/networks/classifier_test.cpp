@@ -210,9 +210,9 @@ TEST(ClassifierTest, ReadsClassNames) {
   EXPECT_THAT(Classifier::open(model.write(folder), pool).class_names(),
               ::testing::ElementsAre("Bag", "Coat", "Shirt"));
   model.metadata["ditmoe.class_names"] = R"(["Bag", "Coat"])";
-  expect_refused(model, "ditmoe.class_names: expected 3 names, found a list of 2");
+  expect_refused(model, "ditmoe.class_names: expected an array of 3 names, found array of 2");
   model.metadata["ditmoe.class_names"] = R"(["Bag", "Coat", 7])";
-  expect_refused(model, "ditmoe.class_names: expected 3 names");
+  expect_refused(model, "ditmoe.class_names: expected names, found number");
 }
 
 TEST(ClassifierTest, RefusesFilesOfSomethingElse) {
