@@ -28,10 +28,19 @@ base::Tensor transposed(const base::Tensor& by_column) {
   return by_row;
 }
 
+// The type that keeps every weight of the group.
+base::DType type_of(const WeightSource& weights, const MatrixGroup& group) {
+  for (size_t i = 0; i < group.weights.size(); ++i) {
+    const base::DType dtype = weights.dtype(group.weight_name(i));
+    if (dtype != base::DType::kBF16) return dtype;
+  }
+  return base::DType::kBF16;
+}
+
 }  // namespace
 
 base::Tensor matrix_rows(const WeightSource& weights, const MatrixGroup& group, int64_t index) {
-  const base::DType dtype = weights.dtype(group.weight_name(0));
+  const base::DType dtype = type_of(weights, group);
   const int64_t count = group.rows(index) * group.inputs;
   base::Tensor rows(dtype, {group.matrix_outputs(index), group.inputs});
   std::byte* dst = rows.data();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "ditmoe/base/philox.h"
+#include "ditmoe/networks/matrix_source.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -163,6 +165,46 @@ TEST(FileWeightsTest, AreThoseOfTheFileConverted) {
     expect_parts_of_the_whole(weights, "blocks.1.attn.qkv.weight");
     expect_parts_of_the_whole(weights, "blocks.0.attn.proj.bias");
     EXPECT_EQ(weights.config(), small_config());
+  }
+}
+
+// Weights of which those named up are F32 and the others BF16.
+class MixedWeights final : public WeightSource {
+ public:
+  const DitConfig& config() const override { return random_.config(); }
+
+  DType dtype(const std::string& name) const override {
+    return name.find("up_proj") == std::string::npos ? DType::kBF16 : DType::kF32;
+  }
+
+  DType stored_dtype(const std::string& name) const override { return dtype(name); }
+
+  const base::Shape& shape(const std::string& name) const override { return random_.shape(name); }
+
+  void read(const std::string& name,
+            int64_t first,
+            int64_t count,
+            DType dtype,
+            std::byte* dst) const override {
+    random_.read(name, first, count, dtype, dst);
+  }
+
+ private:
+  RandomWeights random_{small_config(), 1};
+};
+
+TEST(MatrixRowsTest, WeightsOfDifferentTypesKeepTheirValues) {
+  const MixedWeights weights;
+  const MatrixGroup gate_up = expert_groups(small_config(), 0, 0, kernels::Precision::kF32).front();
+  ASSERT_EQ(gate_up.weights.size(), 2U);
+  const base::Tensor rows = matrix_rows(weights, gate_up, 0);
+  ASSERT_EQ(rows.dtype(), DType::kF32);
+  const int64_t count = gate_up.rows(0) * gate_up.inputs;
+  for (size_t i = 0; i < 2; ++i) {
+    const std::vector<std::byte> expected =
+        part(weights, gate_up.weight_name(i), 0, count, DType::kF32);
+    EXPECT_EQ(std::memcmp(rows.view().data + i * expected.size(), expected.data(), expected.size()),
+              0);
   }
 }
 
