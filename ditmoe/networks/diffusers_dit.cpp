@@ -1,5 +1,6 @@
 #include "ditmoe/networks/diffusers_dit.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/json.h"
@@ -26,27 +28,83 @@ using formats::TensorFile;
 
 constexpr const char* kPosition = "pos_embed";
 
+constexpr const char* kPatches = "pos_embed.proj.weight";
+constexpr const char* kLabels =
+    "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight";
+
 // What config.json says that tensors do not.
 struct Settings {
   int64_t heads = 0;
   int64_t sample_size = 0;
 };
 
-Settings read_settings(const TensorFile& file) {
-  const std::string path =
-      (std::filesystem::path(file.path()).parent_path() / "config.json").string();
-  const base::Json json = base::parse_json(formats::read_text(path), path);
-  const auto number = [&](const char* key) {
-    const auto found = json.find(key);
+// config.json beside the weights.
+class Config {
+ public:
+  explicit Config(const TensorFile& file)
+      : path_((std::filesystem::path(file.path()).parent_path() / "config.json").string()),
+        json_(base::parse_json(formats::read_text(path_), path_)) {
+    if (!json_.is_object()) bad_input("{}: expected an object, found {}", path_, json_.type_name());
+  }
+
+  int64_t number(const char* key) const {
     constexpr uint64_t kLargest = 1 << 16;
-    if (found == json.end() || !found->is_number_unsigned() || *found == 0 ||
+    const auto found = json_.find(key);
+    if (found == json_.end() || !found->is_number_unsigned() || *found == 0 ||
         found->get<uint64_t>() > kLargest) {
-      bad_input("{}: {}: expected a whole number from 1 to {}", path, key, kLargest);
+      refuse(key, fmt::format("a whole number from 1 to {}", kLargest));
     }
     return found->get<int64_t>();
-  };
-  if (!json.is_object()) bad_input("{}: expected an object, found {}", path, json.type_name());
-  return {number("num_attention_heads"), number("sample_size")};
+  }
+
+  // Where the key is there, it has to be this.
+  void expect(const char* key, const std::vector<base::Json>& allowed) const {
+    const auto found = json_.find(key);
+    if (found == json_.end() || std::ranges::find(allowed, *found) != allowed.end()) return;
+    std::vector<std::string> texts;
+    for (const base::Json& value : allowed) texts.push_back(value.dump());
+    refuse(key, fmt::format("{}", fmt::join(texts, " or ")));
+  }
+
+  [[noreturn]] void refuse(const char* key, const std::string& expected) const {
+    constexpr size_t kMostShown = 60;
+    const std::string found =
+        json_.contains(key) ? json_.at(key).dump(-1, ' ', true).substr(0, kMostShown) : "none";
+    bad_input("{}: {}: expected {}, found {}", path_, key, expected, found);
+  }
+
+ private:
+  std::string path_;
+  base::Json json_;
+};
+
+// Settings, of which those that tensors tell too must agree.
+Settings read_settings(const TensorFile& file) {
+  const Config config(file);
+  config.expect("_class_name", {"DiTTransformer2DModel", "Transformer2DModel"});
+  config.expect("activation_fn", {"gelu-approximate"});
+  config.expect("norm_type", {"ada_norm_zero"});
+  const base::Shape& patches = file.entry(kPatches).shape;
+  if (patches.size() != 4 || patches[0] < 1 || patches[0] % 4 != 0 || patches[2] < 1) {
+    bad_input(
+        "{}: tensor '{}': expected [width, channels, patch, patch] with a multiple of 4 as width, "
+        "found {}",
+        file.path(),
+        kPatches,
+        base::to_string(patches));
+  }
+  config.expect("in_channels", {patches[1]});
+  config.expect("patch_size", {patches[2]});
+  const base::Shape& labels = file.entry(kLabels).shape;
+  if (!labels.empty()) config.expect("num_embeds_ada_norm", {labels[0] - 1});
+  const Settings settings = {config.number("num_attention_heads"), config.number("sample_size")};
+  if (settings.sample_size < patches[2]) {
+    config.refuse("sample_size", fmt::format("at least one patch of {}", patches[2]));
+  }
+  if (settings.heads > patches[0] || patches[0] % settings.heads != 0) {
+    config.refuse("num_attention_heads", fmt::format("a divisor of the width {}", patches[0]));
+  }
+  return settings;
 }
 
 // The tensors of a canonical one, in the order in which they stand below one another.
@@ -172,15 +230,7 @@ class Renamer {
   // The embedding of sample_size / patch_size squared patches.
   void add_position(const Settings& settings) {
     constexpr uint64_t kMostBytes = uint64_t{64} << 20;
-    const TensorEntry& patches = file_.entry("pos_embed.proj.weight");
-    if (patches.shape.size() != 4 || patches.shape[0] < 1 || patches.shape[0] % 4 != 0 ||
-        patches.shape[2] < 1) {
-      bad_input(
-          "{}: tensor 'pos_embed.proj.weight': expected [width, channels, patch, patch] with a "
-          "multiple of 4 as width, found {}",
-          file_.path(),
-          base::to_string(patches.shape));
-    }
+    const TensorEntry& patches = file_.entry(kPatches);
     const int64_t grid = settings.sample_size / patches.shape[2];
     const base::Shape shape = {1, grid * grid, patches.shape[0]};
     // In the type of the rest, as the original checkpoint has it; computed in F32.
@@ -218,8 +268,7 @@ std::string transformer_of_pipeline(const std::string& path) {
 }
 
 bool is_diffusers_dit(const TensorFile& file) {
-  return file.contains("transformer_blocks.0.norm1.linear.weight") &&
-         file.contains("transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight");
+  return file.contains("transformer_blocks.0.norm1.linear.weight") && file.contains(kLabels);
 }
 
 std::shared_ptr<const TensorFile> adapt_diffusers_dit(std::shared_ptr<const TensorFile> file) {

@@ -183,6 +183,26 @@ TEST_F(DiffusersDitTest, ConfigurationsThatSayNothingAreNamed) {
     write_config(json);
     EXPECT_THAT(error(), HasSubstr("transformer/config.json: ")) << json;
   }
+  const std::pair<const char*, const char*> contradictions[] = {
+      {R"("sample_size": 8, "num_attention_heads": 65)", "num_attention_heads: expected a divisor"},
+      {R"("sample_size": 8, "num_attention_heads": 5)", "divisor of the width 64, found 5"},
+      {R"("sample_size": 1, "num_attention_heads": 4)",
+       "sample_size: expected at least one patch of 2, found 1"},
+      {R"("sample_size": 8, "num_attention_heads": 4, "patch_size": 4)",
+       "patch_size: expected 2, found 4"},
+      {R"("sample_size": 8, "num_attention_heads": 4, "in_channels": 3)",
+       "in_channels: expected 4, found 3"},
+      {R"("sample_size": 8, "num_attention_heads": 4, "activation_fn": "gelu")",
+       "activation_fn: expected \"gelu-approximate\", found \"gelu\""},
+      {R"("sample_size": 8, "num_attention_heads": 4, "num_embeds_ada_norm": 1000)",
+       "num_embeds_ada_norm: expected 10, found 1000"},
+      {R"("sample_size": 8, "num_attention_heads": 4, "_class_name": "UNet2DConditionModel")",
+       "_class_name: expected \"DiTTransformer2DModel\" or \"Transformer2DModel\", found"},
+  };
+  for (const auto& [json, message] : contradictions) {
+    write_config(std::string("{") + json + "}");
+    EXPECT_THAT(error(), HasSubstr(message)) << json;
+  }
   write_config(R"({"num_attention_heads": 4, "sample_size": 60000})");
   EXPECT_THAT(error(), HasSubstr("expected a position embedding of at most 67108864 bytes"));
   std::filesystem::remove(folder_ / "transformer" / "config.json");
