@@ -19,22 +19,12 @@
 namespace ditmoe::networks {
 namespace {
 
-bool is_floating(base::DType dtype) {
-  return dtype == base::DType::kF64 || dtype == base::DType::kF32 || dtype == base::DType::kF16 ||
-         dtype == base::DType::kBF16;
-}
-
 ShapeTable table_of(const formats::TensorFile& file) {
   ShapeTable table;
   const bool is_switch = is_switch_dit(file);
   for (const formats::TensorEntry& entry : file.entries()) {
     if (is_switch && is_prior_buffer(canonical_name(entry.name))) continue;
-    if (!is_floating(entry.dtype)) {
-      base::bad_input("{}: tensor {}: expected F64, F32, F16 or BF16, found {}",
-                      file.path(),
-                      formats::printable(entry.name),
-                      base::name_of(entry.dtype));
-    }
+    expect_floats(entry, file.path());
     const std::string canonical = canonical_name(entry.name);
     const auto [other, is_new] = table.insert({canonical, {entry.name, entry.shape}});
     if (!is_new) {

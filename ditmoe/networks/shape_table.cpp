@@ -42,6 +42,17 @@ std::string wqkv_name(std::string canonical_name) {
   return canonical_name;
 }
 
+void expect_floats(const formats::TensorEntry& entry, const std::string& source) {
+  for (const base::DType dtype :
+       {base::DType::kF64, base::DType::kF32, base::DType::kF16, base::DType::kBF16}) {
+    if (entry.dtype == dtype) return;
+  }
+  base::bad_input("{}: tensor {}: expected F64, F32, F16 or BF16, found {}",
+                  source,
+                  formats::printable(entry.name),
+                  base::name_of(entry.dtype));
+}
+
 void expect_tensors(const ShapeTable& table,
                     std::vector<TensorSpec> specs,
                     base::FunctionRef<bool(const base::Shape&, const base::Shape&)> fits,

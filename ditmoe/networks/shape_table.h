@@ -6,6 +6,7 @@
 
 #include "ditmoe/base/function_ref.h"
 #include "ditmoe/base/tensor.h"
+#include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/networks/dit_config.h"
 
 namespace ditmoe::networks {
@@ -25,6 +26,9 @@ std::string canonical_name(std::string name_in_file);
 
 // The other spelling of attention, of a canonical name: attn.Wqkv and attn.out_proj.
 std::string wqkv_name(std::string canonical_name);
+
+// Throws bad_input naming source and tensor unless its elements are F64, F32, F16 or BF16.
+void expect_floats(const formats::TensorEntry& entry, const std::string& source);
 
 // Throws bad_input naming source and tensor unless the table holds exactly the tensors of specs, of
 // shapes for which fits(found, expected) holds. owner says of what they are: "network".

@@ -48,7 +48,8 @@ Map MapMemory::take(const kernels::MapShape& shape) {
   }
   if (best == nullptr) best = &slots_.emplace_back();
   if (best->bytes < bytes) {
-    best->arena.reset();  // before the new one is asked for
+    best->bytes = 0;  // the old goes before the new is asked for, which may fail
+    best->arena.reset();
     best->arena = std::make_unique<base::Arena>(bytes);
     best->data = best->arena->take(bytes);
     best->bytes = bytes;

@@ -112,6 +112,9 @@ class FileVae final : public VaeWeights {
     std::vector<NamedShape> tensors;
     for (const auto& entry : file_->entries()) tensors.push_back({entry.name, entry.shape});
     names_ = vae_shape_table(tensors, located.weights);
+    for (const auto& [name, tensor] : names_) {
+      expect_floats(file_->entry(tensor.name_in_file), located.weights);
+    }
     config_ = infer_vae_config(names_, settings_.groups, located.weights);
     for (TensorSpec& spec : tensor_specs(config_)) {
       shapes_.emplace(std::move(spec.name), std::move(spec.shape));
@@ -124,6 +127,7 @@ class FileVae final : public VaeWeights {
     base::TensorView view = file_->view(names_.at(name).name_in_file);
     view.shape = shapes_.at(name);
     base::Tensor values = base::convert(view, base::DType::kF32);
+    file_->expect_whole();
     file_->release({view.data, view.bytes()});
     return values;
   }

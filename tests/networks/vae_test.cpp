@@ -265,6 +265,21 @@ TEST(VaeFileTest, ReadsFoldersOfDiffusers) {
   EXPECT_EQ(open_vae(pipeline.path())->config(), kSmall);
 }
 
+TEST(VaeFileTest, FileThatShrinksIsRefused) {
+  const TempDir folder;
+  const std::string path = write(folder, weights_of(kSmall), same);
+  const auto vae = open_vae(path);
+  std::filesystem::resize_file(path, 4096);
+  expect_error([&] { vae->read("decoder.conv_out.weight"); }, base::ErrorKind::kBadInput, path);
+}
+
+TEST(VaeFileTest, OnlyAutoencodersAreFound) {
+  const TempDir folder;
+  EXPECT_EQ(find_vae(write(folder, weights_of(kSmall), same))->config(), kSmall);
+  EXPECT_EQ(find_vae(DITMOE_TEST_DATA "/moe_plain/model.safetensors"), nullptr);
+  expect_error([&] { find_vae(folder.file("none")); }, base::ErrorKind::kBadInput, "none");
+}
+
 TEST(VaeFileTest, RefusesTensorsThatDoNotFit) {
   const TempDir folder;
   const auto refuse = [&](const std::function<void(Tensors&)>& change,
@@ -278,6 +293,8 @@ TEST(VaeFileTest, RefusesTensorsThatDoNotFit) {
   const auto of = [](base::Shape shape) { return base::Tensor(base::DType::kF32, shape); };
   refuse([](Tensors& t) { t.erase("decoder.up.1.block.1.norm2.bias"); },
          "expected tensor 'decoder.up.1.block.1.norm2.bias' [64], found none");
+  refuse([](Tensors& t) { t["quant_conv.bias"] = base::Tensor(base::DType::kI8, {8}); },
+         "tensor \"quant_conv.bias\": expected F64, F32, F16 or BF16, found I8");
   refuse([](Tensors& t) { t.erase("encoder.conv_in.weight"); },
          "expected tensor 'encoder.conv_in.weight', as every autoencoder has it, found none");
   refuse(
