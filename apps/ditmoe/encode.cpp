@@ -83,7 +83,7 @@ void report(const Options& options, const pipeline::EncodeResult& result, double
              counted(result.images, "image"),
              counted(result.shards, "shard"),
              counted(result.corrupt, "corrupt image"));
-  if (result.encoded == 0) {
+  if (result.read == 0) {
     fmt::print("; nothing was left to do\n");
   } else {
     fmt::print("; {} in {:.1f} s, {:.3g} images/s\n", result.encoded, seconds, rate);
@@ -93,6 +93,7 @@ void report(const Options& options, const pipeline::EncodeResult& result, double
 void run(const Options& options) {
   options.common.start_logging();
   check(options);
+  pipeline::expect_outside(options.images, options.output);
   const auto folder = data::ImageFolder::open(options.images);
   base::ThreadPool pool(options.common.threads);
   pipeline::VaeEncoder encoder(options.vae, {.precision = computed_type(options.dtype)}, pool);
@@ -148,8 +149,10 @@ void add_encode(CLI::App& app, Commands& commands) {
   encode
       ->add_option("OUT",
                    options->output,
-                   "The folder of the cache: a new one, or one that was begun with the\n"
-                   "same settings, which is gone on with")
+                   "The folder of the cache, outside of DATA: a new one, or one that\n"
+                   "was begun with the same settings and images, which is gone on\n"
+                   "with. Of images, names and sizes in bytes are compared, not the\n"
+                   "contents; damaged shards are encoded again")
       ->option_text("(required)")
       ->required();
   encode->add_option("--vae", options->vae, "The autoencoder: a file or a diffusers folder")

@@ -36,10 +36,11 @@ enum class Split { kTrain, kTest };
 
 // Fashion-MNIST (Xiao et al. 2017): 28x28 grey, ten classes, from the gzip'd IDX files in `folder`
 // (Debian's dataset-fashion-mnist puts them in /usr/share/datasets/fashion-mnist).
-// Throws bad_input naming the package where the folder is missing.
+// Throws bad_input naming the package where the folder is missing, and for files that are damaged,
+// do not belong together or hold no images.
 std::unique_ptr<Dataset> open_fashion_mnist(const std::string& folder, Split split);
 
-// The raw images of open_fashion_mnist: [N, H, W, 1] u8, and their labels.
+// The raw images of open_fashion_mnist: [N, H, W, 1] u8, at least one, and their labels.
 struct LabelledImages {
   base::Tensor images_NHWC;
   std::vector<int32_t> labels;

@@ -68,6 +68,9 @@ LabelledImages read_fashion_mnist(const std::string& folder, Split split) {
                     base::to_string(images.shape()),
                     base::to_string(labels.shape()));
   }
+  if (images.size() == 0) {
+    base::bad_input("{}: expected images, found {}", images_path, base::to_string(images.shape()));
+  }
   LabelledImages result;
   result.images_NHWC =
       base::Tensor(base::DType::kU8, {images.dim(0), images.dim(1), images.dim(2), 1});

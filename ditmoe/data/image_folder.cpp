@@ -128,10 +128,12 @@ ImageFolder ImageFolder::open(const std::string& root) {
 std::string ImageFolder::fingerprint() const {
   formats::Hasher64 hasher;
   for (int64_t i = 0; i < size(); ++i) {
+    std::error_code error;
+    const uintmax_t bytes = fs::file_size(path(i), error);
     // A name has no zero byte, so no two lists give the same bytes.
     std::string line = name(i);
     line += '\0';
-    line += std::to_string(label(i)) + "\n";
+    line += fmt::format("{} {}\n", label(i), error ? "none" : std::to_string(bytes));
     hasher.update(std::as_bytes(std::span(line)));
   }
   return fmt::format("{:016x}", hasher.digest());

@@ -33,7 +33,8 @@ class ImageFolder {
   // Number of the class, or 0 (the null label of a network without classes).
   int32_t label(int64_t index) const { return labels_[static_cast<size_t>(index)]; }
 
-  // 16 hexadecimal digits that differ where a name or a label does.
+  // 16 hexadecimal digits that differ where a name, a label or the size of a file in bytes does.
+  // Looks at every file, but not into it: other contents of the same size give the same digits.
   std::string fingerprint() const;
 
  private:

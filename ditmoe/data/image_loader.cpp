@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,7 +21,10 @@ LoadedImage load(const ImageFolder& folder, int64_t index, int64_t size) {
   try {
     loaded.image = centre_crop(formats::read_image(folder.path(index)), size);
   } catch (const base::Error& error) {
+    if (error.kind() != base::ErrorKind::kBadInput) throw;
     loaded.error = error.what();
+  } catch (const std::bad_alloc&) {
+    base::failure("{}: out of memory for an image", folder.path(index));
   }
   return loaded;
 }

@@ -36,7 +36,8 @@ class ImageLoader {
   ImageLoader& operator=(const ImageLoader&) = delete;
 
   // The next image, waiting for it; nothing after the last. Images that cannot be read carry their
-  // error; what is no fault of an image (memory) is thrown. From one thread.
+  // error. Throws failure naming the image for what is no fault of it: no memory, too many open
+  // files, a disk that fails when it is opened. From one thread.
   std::optional<LoadedImage> next();
 
  private:

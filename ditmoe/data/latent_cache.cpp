@@ -25,8 +25,19 @@ constexpr const char* kFormat = "ditmoe latents 1";
 constexpr int64_t kMaxImages = int64_t{1} << 31;
 constexpr int64_t kMaxSide = 1 << 16;
 
+// Each takes about a kilobyte of what an index that is read may take.
+constexpr int64_t kMostShards = 4096;
+
+constexpr size_t kMaxIndexBytes = size_t{16} << 20;
+
 // Philox stream of the noise in latents.
 constexpr uint32_t kLatentStream = 0x20001;
+
+constexpr formats::Checksum kLongestChecksum = {std::numeric_limits<uint64_t>::max(),
+                                                std::numeric_limits<uint32_t>::max()};
+
+// Rounded up.
+int64_t divided(int64_t number, int64_t divisor) { return (number + divisor - 1) / divisor; }
 
 std::string index_path(const std::string& folder) { return folder + "/index.json"; }
 
@@ -192,26 +203,11 @@ LatentShard read_shard(const Json& json,
   return shard;
 }
 
-}  // namespace
-
-int64_t default_images_per_shard(int64_t num_images) {
-  constexpr int64_t kMostShards = 512;
-  constexpr int64_t kUnit = 1024;
-  return kUnit *
-         std::max<int64_t>(1, (num_images + kMostShards * kUnit - 1) / (kMostShards * kUnit));
-}
-
-int64_t LatentIndex::count() const {
-  int64_t sum = 0;
-  for (const LatentShard& shard : shards) sum += shard.count;
-  return sum;
-}
-
-std::optional<LatentIndex> read_latent_index(const std::string& folder) {
-  const std::string path = index_path(folder);
-  std::error_code unreachable;
-  if (!std::filesystem::exists(path, unreachable)) return std::nullopt;
-  const Json json = base::parse_json(formats::read_text(path), path);
+LatentIndex parse_index(const std::string& text, const std::string& path) {
+  if (text.size() > kMaxIndexBytes) {
+    bad_input("{}: expected at most {} bytes, found {}", path, kMaxIndexBytes, text.size());
+  }
+  const Json json = base::parse_json(text, path);
   const Members members(json, path);
   if (const std::string format = members.text("format"); format != kFormat) {
     bad_input("{}: format: expected '{}', found {}", path, kFormat, formats::printable(format));
@@ -225,44 +221,109 @@ std::optional<LatentIndex> read_latent_index(const std::string& folder) {
   for (const Json& shard : members.list("shards")) {
     index.shards.push_back(read_shard(shard, index.shards.size(), index.settings, path));
   }
-  for (const Json& image : members.list("corrupt")) {
-    const Members corrupt(image, path + ": corrupt");
-    index.corrupt.push_back({corrupt.text("image"), corrupt.text("reason")});
-  }
-  const int64_t lacking = index.done() - index.count();
-  if (lacking != static_cast<int64_t>(index.corrupt.size())) {
+  int64_t corrupt = 0;
+  members.read("corrupt", corrupt);
+  if (corrupt != index.corrupt()) {
     bad_input("{}: corrupt: expected the {} images that the shards lack, found {}",
               path,
-              lacking,
-              index.corrupt.size());
+              index.corrupt(),
+              corrupt);
   }
   return index;
 }
 
-void write_latent_index(const std::string& folder, const LatentIndex& index) {
+std::string to_text(const LatentIndex& index) {
   Json json = {{"format", kFormat},
                {"complete", index.complete()},
                {"count", index.count()},
+               {"corrupt", index.corrupt()},
                {"settings", settings_json(index.settings)},
                {"classes", index.class_names}};
   json["shards"] = Json::array();
   for (size_t i = 0; i < index.shards.size(); ++i) {
     const LatentShard& shard = index.shards[i];
     json["shards"].push_back(
-        {{"file", std::filesystem::path(shard_path(folder, i)).filename().string()},
+        {{"file", std::filesystem::path(shard_path("", i)).filename().string()},
          {"first", shard.first},
          {"last", shard.last},
          {"count", shard.count},
          {"bytes", shard.checksum.bytes},
          {"crc32", shard.checksum.crc32}});
   }
-  json["corrupt"] = Json::array();
-  for (const CorruptImage& image : index.corrupt) {
-    json["corrupt"].push_back({{"image", image.name}, {"reason", image.reason}});
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+int64_t LatentSettings::bytes_per_image() const {
+  return elements() * static_cast<int64_t>(base::size_of(dtype)) * (moments ? 2 : 1) *
+         (flip ? 2 : 1);
+}
+
+int64_t default_images_per_shard(const LatentSettings& settings) {
+  constexpr int64_t kUnit = 1024;
+  constexpr int64_t kUsualShards = 512;
+  constexpr int64_t kShardBytes = int64_t{256} << 20;
+  const int64_t usual =
+      kUnit * std::max<int64_t>(1, divided(settings.num_images, kUsualShards * kUnit));
+  const int64_t fitting = std::max<int64_t>(1, kShardBytes / settings.bytes_per_image());
+  return std::max(std::min(usual, fitting), divided(settings.num_images, kMostShards));
+}
+
+int64_t LatentIndex::count() const {
+  int64_t sum = 0;
+  for (const LatentShard& shard : shards) sum += shard.count;
+  return sum;
+}
+
+std::optional<LatentIndex> read_latent_index(const std::string& folder) {
+  const std::string path = index_path(folder);
+  std::error_code unreachable;
+  if (!std::filesystem::exists(path, unreachable)) return std::nullopt;
+  return parse_index(formats::read_text(path, kMaxIndexBytes), path);
+}
+
+void write_latent_index(const std::string& folder, const LatentIndex& index) {
+  formats::write_text(index_path(folder), to_text(index));
+}
+
+void expect_readable_when_complete(const std::string& folder, const LatentIndex& index) {
+  LatentIndex whole = index;
+  const LatentSettings& settings = whole.settings;
+  DITMOE_ASSERT(settings.images_per_shard > 0);
+  const int64_t num_shards = divided(settings.num_images, settings.images_per_shard);
+  if (num_shards > kMostShards) {
+    bad_input("{}: expected at most {} shards, found {} of {} images",
+              folder,
+              kMostShards,
+              num_shards,
+              settings.images_per_shard);
   }
-  // Names of files need not be UTF-8.
-  const std::string text = json.dump(1, ' ', false, Json::error_handler_t::replace);
-  formats::write_text(index_path(folder), text + "\n");
+  while (!whole.complete()) {
+    const int64_t first = whole.done();
+    const int64_t last = std::min(first + settings.images_per_shard, settings.num_images);
+    whole.shards.push_back({first, last, 0, kLongestChecksum});
+  }
+  try {
+    parse_index(to_text(whole), index_path(folder));
+  } catch (const base::Error& error) {
+    bad_input("{}: an index of {} classes and {} shards could not be read again: {}",
+              folder,
+              whole.class_names.size(),
+              num_shards,
+              error.what());
+  }
+}
+
+void expect_intact(const std::string& path, const formats::Checksum& expected) {
+  const formats::Checksum found = formats::checksum_of(path);
+  if (found.bytes == expected.bytes && found.crc32 == expected.crc32) return;
+  bad_input("{}: expected {} bytes with checksum {:08x}, found {} with {:08x}",
+            path,
+            expected.bytes,
+            expected.crc32,
+            found.bytes,
+            found.crc32);
 }
 
 std::string difference(const LatentSettings& found, const LatentSettings& wanted) {

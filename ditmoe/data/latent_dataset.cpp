@@ -56,6 +56,11 @@ std::unique_ptr<LatentDataset> LatentDataset::open(const std::string& folder, ui
               index->done(),
               index->settings.num_images);
   }
+  if (index->count() == 0) {
+    bad_input("{}: expected latents, found none: all {} images were corrupt",
+              folder,
+              index->settings.num_images);
+  }
   return std::unique_ptr<LatentDataset>(new LatentDataset(folder, std::move(*index), seed));
 }
 
@@ -78,6 +83,7 @@ void LatentDataset::open_shard(size_t number) {
   expect_tensor(file, "label", base::DType::kI32, {expected.count});
   expect_tensor(file, "index", base::DType::kI64, {expected.count});
   Shard shard{file, count_, values_of<int32_t>(file, "label"), values_of<int64_t>(file, "index")};
+  file.expect_whole();
   const int64_t num_labels = std::max<int64_t>(num_classes(), 1);
   int64_t previous = expected.first - 1;
   for (size_t i = 0; i < shard.labels.size(); ++i) {
@@ -112,6 +118,7 @@ const LatentDataset::Shard& LatentDataset::shard_of(int64_t image) const {
 }
 
 int32_t LatentDataset::label(int64_t index) const {
+  DITMOE_ASSERT(index >= 0 && index < size());
   const int64_t image = index % count_;
   const Shard& shard = shard_of(image);
   return shard.labels[static_cast<size_t>(image - shard.begin)];
@@ -129,10 +136,12 @@ void LatentDataset::draw(int64_t index, uint64_t draw, std::span<float> out_CHW)
     std::vector<float> logvar(out_CHW.size());
     read_row(shard.file, "mean" + suffix, row, mean);
     read_row(shard.file, "logvar" + suffix, row, logvar);
+    shard.file.expect_whole();
     const int64_t image = shard.images[static_cast<size_t>(row)];
     sample_latent(mean, logvar, latent_key(seed_, draw, image, flipped), out_CHW);
   } else {
     read_row(shard.file, "sample" + suffix, row, out_CHW);
+    shard.file.expect_whole();
   }
   const auto scale = static_cast<float>(settings().scale);
   const auto shift = static_cast<float>(settings().shift);
@@ -141,16 +150,7 @@ void LatentDataset::draw(int64_t index, uint64_t draw, std::span<float> out_CHW)
 
 void LatentDataset::verify() const {
   for (size_t i = 0; i < index_.shards.size(); ++i) {
-    const std::string path = shard_path(folder_, i);
-    const formats::Checksum& expected = index_.shards[i].checksum;
-    const formats::Checksum found = formats::checksum_of(path);
-    if (found.bytes == expected.bytes && found.crc32 == expected.crc32) continue;
-    bad_input("{}: expected {} bytes with checksum {:08x}, found {} with {:08x}",
-              path,
-              expected.bytes,
-              expected.crc32,
-              found.bytes,
-              found.crc32);
+    expect_intact(shard_path(folder_, i), index_.shards[i].checksum);
   }
 }
 

@@ -17,7 +17,8 @@ namespace ditmoe::data {
 class LatentDataset final : public Dataset {
  public:
   // seed: of the noise in samples drawn from moments. Reads headers and labels only. Throws
-  // bad_input for a folder that is no complete cache, and for shards that do not fit its index.
+  // bad_input for a folder that is no complete cache, one without images, and for shards that do
+  // not fit its index. Every shard stays open.
   static std::unique_ptr<LatentDataset> open(const std::string& folder, uint64_t seed = 0);
 
   int64_t size() const override { return settings().flip ? 2 * count_ : count_; }
@@ -36,7 +37,8 @@ class LatentDataset final : public Dataset {
   void read(int64_t index, std::span<float> out_CHW) const override { draw(index, 0, out_CHW); }
 
   // A sample of the latent's Gaussian, another for each draw < 2^31: an epoch, say. Always the same
-  // values where the cache holds samples. Threads may draw at once.
+  // values where the cache holds samples. Threads may draw at once. Throws bad_input where the
+  // shard's file became shorter meanwhile.
   void draw(int64_t index, uint64_t draw, std::span<float> out_CHW) const;
 
   const LatentSettings& settings() const { return index_.settings; }

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/base/log.h"
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/safetensors.h"
 
@@ -18,27 +20,64 @@ using base::bad_input;
 
 constexpr float kLargestHalf = 65504;
 
-// What a process that was killed left of a file it was writing.
-bool is_leftover(const std::string& name) {
-  return (name.starts_with("latents-") || name.starts_with("index.json")) &&
-         name.find(".tmp.") != std::string::npos;
+bool is_number(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// The names in the folder; removes leftovers.
-std::vector<std::string> tidy(const std::string& folder) {
-  std::vector<std::string> names;
+// Takes `ending` off the end of name, if it stands there.
+bool strip(std::string_view& name, std::string_view ending) {
+  if (!name.ends_with(ending)) return false;
+  name.remove_suffix(ending.size());
+  return true;
+}
+
+// Whether it is the name that formats::AtomicFile gives to one of a cache's files while it is
+// written, NAME.tmp.PROCESS.COUNT: what a process that was killed may have left.
+bool is_leftover(std::string_view name) {
+  for (int i = 0; i < 2; ++i) {
+    const size_t dot = name.rfind('.');
+    if (dot == std::string_view::npos || !is_number(name.substr(dot + 1))) return false;
+    name = name.substr(0, dot);
+  }
+  if (!strip(name, ".tmp")) return false;
+  if (name == "index.json") return true;
+  constexpr std::string_view kBeginning = "latents-";
+  if (!strip(name, ".safetensors") || !name.starts_with(kBeginning)) return false;
+  name.remove_prefix(kBeginning.size());
+  return is_number(name) && name.size() >= 5;
+}
+
+void expect_no_other_files(const std::string& folder) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (is_leftover(name)) {
-      std::error_code ignored;
-      fs::remove(entry.path(), ignored);
-    } else {
-      names.push_back(name);
-    }
+    if (is_leftover(name)) continue;
+    bad_input("{}: expected an empty folder or a latent cache, found {}",
+              folder,
+              formats::printable(name));
   }
   if (error) bad_input("{}: cannot be listed: {}", folder, error.message());
-  return names;
+}
+
+void remove_leftovers(const std::string& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    std::error_code ignored;
+    if (!is_leftover(entry.path().filename().string()) || !entry.is_regular_file(ignored)) continue;
+    fs::remove(entry.path(), ignored);
+  }
+}
+
+// Whether a shard is as it was written; a warning tells why it is not.
+bool is_intact(const std::string& path, const formats::Checksum& expected) {
+  try {
+    expect_intact(path, expected);
+    return true;
+  } catch (const base::Error& error) {
+    if (error.kind() != base::ErrorKind::kBadInput) throw;
+    base::log_warning("{}; this shard and all behind it are encoded again", error.what());
+    return false;
+  }
 }
 
 }  // namespace
@@ -47,52 +86,67 @@ LatentWriter::LatentWriter(std::string folder,
                            LatentSettings settings,
                            std::vector<std::string> class_names)
     : folder_(std::move(folder)) {
+  index_.settings = std::move(settings);
+  index_.class_names = std::move(class_names);
+  expect_readable_when_complete(folder_, index_);
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) bad_input("{}: cannot be made: {}", folder_, error.message());
   lock_ = std::make_unique<formats::FolderLock>(folder_);
-  index_.settings = std::move(settings);
-  index_.class_names = std::move(class_names);
-  const std::vector<std::string> names = tidy(folder_);
-  if (const auto begun = read_latent_index(folder_)) {
-    resume(*begun);
-  } else if (!names.empty()) {
-    bad_input("{}: expected an empty folder or a latent cache, found {}",
-              folder_,
-              formats::printable(names.front()));
+  if (auto begun = read_latent_index(folder_)) {
+    resume(std::move(*begun));
+  } else {
+    expect_no_other_files(folder_);
   }
   check_room();
-  if (index_.shards.empty()) write_latent_index(folder_, index_);
+  // From here on the folder is ours to change.
+  if (!index_.complete() || index_.shards.empty()) write_latent_index(folder_, index_);
+  cut_corrupt_list(folder_, index_.corrupt());
+  remove_leftovers(folder_);
 }
 
-void LatentWriter::resume(const LatentIndex& begun) {
+void LatentWriter::resume(LatentIndex begun) {
+  if (begun.settings.images != index_.settings.images) {
+    bad_input("{}: was begun with other images, by name, label or size; encode into another folder",
+              folder_);
+  }
   if (const std::string which = difference(begun.settings, index_.settings); !which.empty()) {
     bad_input("{}: was begun with {}; encode into another folder", folder_, which);
   }
   if (begun.class_names != index_.class_names) {
     bad_input("{}: was begun with other classes; encode into another folder", folder_);
   }
-  for (size_t i = 0; i < begun.shards.size(); ++i) {
-    const std::string path = shard_path(folder_, i);
-    std::error_code error;
-    const uint64_t bytes = fs::file_size(path, error);
-    if (error || bytes != begun.shards[i].checksum.bytes) {
-      bad_input("{}: expected the {} bytes that index.json tells, found {}",
-                path,
-                begun.shards[i].checksum.bytes,
-                error ? error.message() : std::to_string(bytes));
-    }
+  index_ = std::move(begun);
+  drop_damaged_shards();
+  next_ = index_.done();
+}
+
+void LatentWriter::drop_damaged_shards() {
+  if (!index_.shards.empty()) {
+    base::log_info("{}: checking what is there, {} shards", folder_, index_.shards.size());
   }
-  index_ = begun;
-  next_ = begun.done();
+  size_t intact = 0;
+  while (intact < index_.shards.size() &&
+         is_intact(shard_path(folder_, intact), index_.shards[intact].checksum)) {
+    ++intact;
+  }
+  index_.shards.resize(intact);
+  const int64_t listed = corrupt_list_length(folder_);
+  const int64_t expected = index_.corrupt();
+  if (listed >= expected) return;
+  while (index_.corrupt() > listed) index_.shards.pop_back();
+  base::log_warning(
+      "{}: expected {} lines, found {}; the images from number {} on are encoded again",
+      corrupt_list_path(folder_),
+      expected,
+      listed,
+      index_.done());
 }
 
 void LatentWriter::check_room() const {
   const LatentSettings& settings = index_.settings;
-  const int64_t values = settings.elements() * (settings.moments ? 2 : 1) * (settings.flip ? 2 : 1);
   const double bytes = static_cast<double>(settings.num_images - next_) *
-                       static_cast<double>(values) *
-                       static_cast<double>(base::size_of(settings.dtype));
+                       static_cast<double>(settings.bytes_per_image());
   std::error_code error;
   const fs::space_info space = fs::space(folder_, error);
   if (!error && bytes > static_cast<double>(space.available)) {
@@ -108,48 +162,59 @@ int64_t LatentWriter::shard_end() const {
   return std::min(index_.done() + settings.images_per_shard, settings.num_images);
 }
 
-void LatentWriter::append(std::span<const float> values, Values& out) {
+void LatentWriter::check_values(const std::string& name, std::span<const float> values) const {
+  const bool half = index_.settings.dtype == base::DType::kF16;
+  for (const float value : values) {
+    if (std::isfinite(value) && !(half && std::abs(value) > kLargestHalf)) continue;
+    base::failure("{}: image {}: expected finite values{} from the autoencoder, found {}",
+                  folder_,
+                  formats::printable(name),
+                  half ? " that f16 can hold" : "",
+                  value);
+  }
+}
+
+void LatentWriter::append(const std::string& name, std::span<const float> values, Values& out) {
   const LatentSettings& settings = index_.settings;
   DITMOE_ASSERT(values.size() == static_cast<size_t>(settings.elements()));
-  for (const float value : values) {
-    if (!std::isfinite(value)) {
-      base::failure("{}: image {}: the autoencoder gave {}", folder_, next_, value);
-    }
-    if (settings.dtype == base::DType::kF16 && std::abs(value) > kLargestHalf) {
-      base::failure("{}: image {}: {} is too large for f16", folder_, next_, value);
-    }
-  }
+  check_values(name, values);
   const base::TensorView view{
       base::DType::kF32, {settings.elements()}, reinterpret_cast<const std::byte*>(values.data())};
+  const size_t bytes = values.size() * base::size_of(settings.dtype);
+  // A vector that grows by itself takes up to twice as much.
+  if (out.empty()) out.reserve(bytes * static_cast<size_t>(shard_end() - index_.done()));
   const size_t end = out.size();
-  out.resize(end + values.size() * base::size_of(settings.dtype));
+  out.resize(end + bytes);
   base::convert_into(view, settings.dtype, out.data() + end);
 }
 
-void LatentWriter::store(const Moments& moments, bool flipped) {
+void LatentWriter::store(const std::string& name, const Moments& moments, bool flipped) {
   if (index_.settings.moments) {
-    append(moments.mean, first_[flipped]);
-    append(moments.logvar, logvar_[flipped]);
+    append(name, moments.mean, first_[flipped]);
+    append(name, moments.logvar, logvar_[flipped]);
     return;
   }
   sample_.resize(moments.mean.size());
   const base::RandomKey key = latent_key(index_.settings.seed, 0, next_, flipped);
   sample_latent(moments.mean, moments.logvar, key, sample_);
-  append(sample_, first_[flipped]);
+  append(name, sample_, first_[flipped]);
 }
 
-void LatentWriter::add(int32_t label, const Moments& image, const Moments& mirrored) {
+void LatentWriter::add(const std::string& name,
+                       int32_t label,
+                       const Moments& image,
+                       const Moments& mirrored) {
   DITMOE_ASSERT(next_ < index_.settings.num_images);
-  store(image, false);
-  if (index_.settings.flip) store(mirrored, true);
+  store(name, image, false);
+  if (index_.settings.flip) store(name, mirrored, true);
   labels_.push_back(label);
   indices_.push_back(next_);
   advance();
 }
 
-void LatentWriter::add_corrupt(std::string name, std::string reason) {
+void LatentWriter::add_corrupt(CorruptImage image) {
   DITMOE_ASSERT(next_ < index_.settings.num_images);
-  corrupt_.push_back({std::move(name), std::move(reason)});
+  corrupt_.push_back(std::move(image));
   advance();
 }
 
@@ -176,7 +241,7 @@ void LatentWriter::write_shard() {
   formats::write_safetensors(path, tensors);
 
   index_.shards.push_back({index_.done(), next_, count, formats::checksum_of(path)});
-  index_.corrupt.insert(index_.corrupt.end(), corrupt_.begin(), corrupt_.end());
+  append_to_corrupt_list(folder_, corrupt_);
   write_latent_index(folder_, index_);
   for (const bool flipped : {false, true}) {
     first_[flipped].clear();

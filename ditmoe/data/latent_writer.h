@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "ditmoe/data/corrupt_list.h"
 #include "ditmoe/data/latent_cache.h"
 #include "ditmoe/formats/folder.h"
 
@@ -22,8 +23,11 @@ struct Moments {
 class LatentWriter {
  public:
   // Begins a cache in a folder, which is made or is empty, or goes on with one that was begun with
-  // the same settings and classes. Throws bad_input naming the folder for other settings, foreign
-  // or damaged contents, another process at work there, or less room on the disk than it will take.
+  // the same settings and classes. That reads the shards there are: one that is missing or not as
+  // it was written is told in a warning and dropped with all behind it, to be written again; so are
+  // those that miss lines in the list of corrupt images. Throws bad_input naming the folder for
+  // other settings, a damaged index, other files without one, another process at work there, less
+  // room on the disk than the cache will take, or an index that would be too large to be read.
   LatentWriter(std::string folder, LatentSettings settings, std::vector<std::string> class_names);
 
   const LatentIndex& index() const { return index_; }
@@ -34,21 +38,23 @@ class LatentWriter {
   // The image after the last one of the shard that next() is in.
   int64_t shard_end() const;
 
-  // Adds image next(). mirrored: of the mirror image, used where the settings have flip. Throws
-  // failure for values that are not finite or too large for the type.
-  void add(int32_t label, const Moments& image, const Moments& mirrored);
+  // Adds image next(). name: for messages. mirrored: of the mirror image, used where the settings
+  // have flip. Throws failure for values that are not finite or too large for the type.
+  void add(const std::string& name, int32_t label, const Moments& image, const Moments& mirrored);
 
   // Notes that image next() is left out.
-  void add_corrupt(std::string name, std::string reason);
+  void add_corrupt(CorruptImage image);
 
  private:
   // Values of one tensor of the shard in work.
   using Values = std::vector<std::byte>;
 
-  void resume(const LatentIndex& begun);
+  void resume(LatentIndex begun);
+  void drop_damaged_shards();
   void check_room() const;
-  void store(const Moments& moments, bool flipped);
-  void append(std::span<const float> values, Values& out);
+  void check_values(const std::string& name, std::span<const float> values) const;
+  void store(const std::string& name, const Moments& moments, bool flipped);
+  void append(const std::string& name, std::span<const float> values, Values& out);
   void advance();
   void write_shard();
 

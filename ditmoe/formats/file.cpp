@@ -41,6 +41,11 @@ class FileDescriptor {
   int descriptor_;
 };
 
+// Whether a file could not be opened for a reason that is none of the file's.
+bool is_fault_of_machine(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == EIO;
+}
+
 const char* kind_of(const struct stat& status) {
   return S_ISDIR(status.st_mode) ? "a folder" : "a pipe, socket or device";
 }
@@ -129,7 +134,11 @@ struct MappedFile::Mapping {
 MappedFile MappedFile::open(const std::string& path) {
   // Non-blocking, so that opening a pipe nobody writes to returns.
   FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (descriptor.get() < 0) base::bad_input("{}: cannot be opened: {}", path, reason(errno));
+  if (descriptor.get() < 0) {
+    const int error = errno;
+    if (is_fault_of_machine(error)) base::failure("{}: cannot be opened: {}", path, reason(error));
+    base::bad_input("{}: cannot be opened: {}", path, reason(error));
+  }
   struct stat status = {};
   if (::fstat(descriptor.get(), &status) != 0) base::failure("{}: {}", path, reason(errno));
   if (!S_ISREG(status.st_mode)) {

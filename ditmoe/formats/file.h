@@ -15,7 +15,8 @@ std::string folder_of(const std::string& path);
 // A regular file mapped read-only; the mapping lives as long as the object or a copy.
 class MappedFile {
  public:
-  // Throws bad_input for a missing, unreadable or non-regular file.
+  // Throws bad_input for a missing, unreadable or non-regular file, failure where the machine is at
+  // fault (memory, open files, a failing disk).
   static MappedFile open(const std::string& path);
 
   // Bytes that are in memory already and outlive the object, for readers of files.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <csetjmp>
+#include <cstdlib>
 #include <cstring>
 #include <span>
 
@@ -29,6 +30,7 @@ constexpr png_uint_32 kMaxSide = 1 << 20;  // libpng holds two rows, of up to 8 
 
 struct Fault {
   std::array<char, 200> message = {};
+  bool out_of_memory = false;
 };
 
 void on_error(png_structp png, png_const_charp message) {
@@ -38,6 +40,15 @@ void on_error(png_structp png, png_const_charp message) {
 }
 
 void on_warning(png_structp /*png*/, png_const_charp /*message*/) {}
+
+// What libpng says for want of memory depends on what it wanted it for.
+png_voidp allocate(png_structp png, png_alloc_size_t size) {
+  void* memory = std::malloc(size);
+  if (memory == nullptr) static_cast<Fault*>(png_get_mem_ptr(png))->out_of_memory = true;
+  return memory;
+}
+
+void release(png_structp /*png*/, png_voidp memory) { std::free(memory); }
 
 struct Input {
   std::span<const std::byte> file;
@@ -60,11 +71,12 @@ class Reader {
  public:
   Reader(std::span<const std::byte> file, const std::string& path, Output output)
       : path_(path), output_(output), input_{file, 0} {
-    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &fault_, on_error, on_warning);
+    png_ = png_create_read_struct_2(
+        PNG_LIBPNG_VER_STRING, &fault_, on_error, on_warning, &fault_, allocate, release);
     if (png_ != nullptr) info_ = png_create_info_struct(png_);
     if (info_ == nullptr) {
       png_destroy_read_struct(&png_, nullptr, nullptr);
-      base::failure("{}: out of memory for a PNG", path_);
+      fail_for_memory();
     }
   }
 
@@ -104,7 +116,10 @@ class Reader {
     if (!read_pixels(row.data(), 0)) fail();
   }
 
+  [[noreturn]] void fail_for_memory() const { base::failure("{}: out of memory for a PNG", path_); }
+
   [[noreturn]] void fail() const {
+    if (fault_.out_of_memory) fail_for_memory();
     bad_input("{}: byte {}: damaged PNG: {}", path_, input_.position, fault_.message.data());
   }
 

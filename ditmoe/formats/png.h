@@ -19,7 +19,8 @@ struct Image {
 };
 
 // Reads any PNG (palette, 16-bit and interlaced ones are expanded to 8-bit grey, RGB or RGBA).
-// Throws bad_input for damage, more than 2^28 pixels or 2^20 on a side, or over 4 MiB of text.
+// Throws bad_input for damage, more than 2^28 pixels or 2^20 on a side, or over 4 MiB of text,
+// failure for want of memory.
 Image read_png(const std::string& path);
 
 // The same of a file's bytes; path names them in messages.

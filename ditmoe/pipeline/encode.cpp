@@ -1,16 +1,22 @@
 #include "ditmoe/pipeline/encode.h"
 
 #include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/log.h"
+#include "ditmoe/data/corrupt_list.h"
 #include "ditmoe/data/image_loader.h"
 #include "ditmoe/data/latent_writer.h"
 
 namespace ditmoe::pipeline {
 namespace {
+
+namespace fs = std::filesystem;
 
 // Batches that wait decoded while one is encoded.
 constexpr int64_t kBatchesAhead = 2;
@@ -23,6 +29,21 @@ void mirror(std::span<uint8_t> images_NHWC, int64_t size) {
       std::swap_ranges(row + 3 * left, row + 3 * left + 3, row + 3 * right);
     }
   }
+}
+
+// Without links; empty where the path cannot be followed, which whoever opens it will tell.
+fs::path resolved(const std::string& path) {
+  std::error_code error;
+  const fs::path absolute = fs::absolute(path, error);
+  if (error) return {};
+  fs::path result = fs::weakly_canonical(absolute, error);
+  return error ? fs::path() : result;
+}
+
+// The error without the file it begins with, which stands beside it in the list.
+std::string reason_of(const std::string& error, const std::string& path) {
+  const std::string beginning = path + ": ";
+  return error.starts_with(beginning) ? error.substr(beginning.size()) : error;
 }
 
 // Gathers images into batches, encodes them and hands everything to the writer in order.
@@ -84,13 +105,14 @@ class Encoding {
       if (writer_.index().settings.flip) encode(true);
     }
     int64_t row = 0;
-    for (data::LoadedImage& image : waiting_) {
+    for (const data::LoadedImage& image : waiting_) {
       DITMOE_ASSERT(image.index == writer_.next());
+      const std::string& name = folder_.name(image.index);
       if (image.error.empty()) {
-        writer_.add(folder_.label(image.index), moments(row, false), moments(row, true));
+        writer_.add(name, folder_.label(image.index), moments(row, false), moments(row, true));
         ++row;
       } else {
-        writer_.add_corrupt(folder_.name(image.index), std::move(image.error));
+        writer_.add_corrupt({name, reason_of(image.error, folder_.path(image.index))});
       }
     }
     encoded_ += num_good_;
@@ -117,16 +139,17 @@ class CorruptLimit {
   CorruptLimit(int64_t num_images, double rate)
       : num_images_(num_images),
         rate_(rate),
-        most_(static_cast<int64_t>(rate * static_cast<double>(num_images))) {}
+        // 0.29 of 100 images are 28.999999999999996.
+        most_(static_cast<int64_t>(std::floor(rate * static_cast<double>(num_images) + 1e-6))) {}
 
-  void check(int64_t corrupt, const std::string& last) const {
+  // which: where they are told.
+  void check(int64_t corrupt, const std::string& which) const {
     if (corrupt <= most_) return;
-    base::failure(
-        "{} of {} images are corrupt, over the limit of {:.3g}% (--max-corrupt); the last: {}",
-        corrupt,
-        num_images_,
-        100 * rate_,
-        last);
+    base::failure("{} of {} images are corrupt, over the limit of {:.3g}% (--max-corrupt); {}",
+                  corrupt,
+                  num_images_,
+                  100 * rate_,
+                  which);
   }
 
  private:
@@ -137,12 +160,19 @@ class CorruptLimit {
 
 }  // namespace
 
+void expect_outside(const std::string& images, const std::string& out) {
+  const fs::path below = resolved(out).lexically_relative(resolved(images));
+  if (below.empty() || *below.begin() == "..") return;
+  base::bad_input("{}: expected a folder outside of that of the images, {}", out, images);
+}
+
 EncodeResult encode_folder(const data::ImageFolder& folder,
                            data::LatentEncoder& encoder,
                            data::LatentSettings settings,
                            const EncodeOptions& options,
                            const std::string& out,
                            const EncodeProgress& progress) {
+  expect_outside(folder.root(), out);
   const base::Shape latent = encoder.latent_shape(settings.image_size);
   settings.images = folder.fingerprint();
   settings.num_images = folder.size();
@@ -150,27 +180,29 @@ EncodeResult encode_folder(const data::ImageFolder& folder,
   settings.height = latent.at(1);
   settings.width = latent.at(2);
   if (settings.images_per_shard == 0) {
-    settings.images_per_shard = data::default_images_per_shard(folder.size());
+    settings.images_per_shard = data::default_images_per_shard(settings);
   }
   data::LatentWriter writer(out, settings, folder.class_names());
 
   const CorruptLimit limit(folder.size(), options.max_corrupt);
-  auto corrupt = static_cast<int64_t>(writer.index().corrupt.size());
-  if (corrupt > 0) limit.check(corrupt, writer.index().corrupt.back().reason);
+  const int64_t first = writer.next();
+  int64_t corrupt = writer.index().corrupt();
+  limit.check(corrupt, "they are listed in " + data::corrupt_list_path(out));
   const int64_t ahead = kBatchesAhead * options.batch + options.decoders;
   data::ImageLoader loader(
-      folder, writer.next(), folder.size(), settings.image_size, options.decoders, ahead);
+      folder, first, folder.size(), settings.image_size, options.decoders, ahead);
   Encoding encoding(folder, encoder, writer, options.batch);
   while (std::optional<data::LoadedImage> image = loader.next()) {
     if (!image->error.empty()) {
       base::log_warning("{}", image->error);
-      limit.check(++corrupt, image->error);
+      limit.check(++corrupt, "the last: " + image->error);
     }
     encoding.add(std::move(*image));
     if (progress) progress(writer.next(), corrupt);
   }
   return {writer.index().count(),
           corrupt,
+          folder.size() - first,
           encoding.encoded(),
           static_cast<int64_t>(writer.index().shards.size())};
 }

@@ -19,6 +19,7 @@ struct EncodeOptions {
 struct EncodeResult {
   int64_t images = 0;   // in the cache
   int64_t corrupt = 0;  // left out of it
+  int64_t read = 0;     // in this run, corrupt ones among them
   int64_t encoded = 0;  // in this run
   int64_t shards = 0;
 };
@@ -26,12 +27,16 @@ struct EncodeResult {
 // Called with the images done, those of earlier runs among them, and the corrupt ones.
 using EncodeProgress = std::function<void(int64_t done, int64_t corrupt)>;
 
+// Throws bad_input where a cache would stand in the folder of the images, or in place of it: its
+// folder would be taken for a class of them.
+void expect_outside(const std::string& images, const std::string& out);
+
 // Encodes the images of a folder into a latent cache in `out`, or goes on with the one there (see
-// data::LatentWriter, for what is refused too). settings: all but images, num_images, channels,
-// height and width, which are filled in, and images_per_shard where it is 0. Each corrupt image is
-// logged as a warning and listed in the cache. Throws failure, naming the last of them, when more
-// than max_corrupt of all images are: what is written by then stays and a later run may go on with
-// it.
+// data::LatentWriter, for what is refused too, and expect_outside). settings: all but images,
+// num_images, channels, height and width, which are filled in, and images_per_shard where it is 0.
+// Each corrupt image is logged as a warning and listed in the cache. Throws failure when more than
+// max_corrupt of all images are corrupt, and for what is no fault of an image (data::ImageLoader).
+// What is written by then stays and a later run may go on with it.
 EncodeResult encode_folder(const data::ImageFolder& folder,
                            data::LatentEncoder& encoder,
                            data::LatentSettings settings,

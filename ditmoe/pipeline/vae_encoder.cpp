@@ -18,6 +18,33 @@ void to_planes(const uint8_t* pixels_HWC, int64_t num_pixels, float* out_CHW) {
   }
 }
 
+// Every field, among them the groups of the norms, which no tensor's shape tells.
+std::string text_of(const networks::VaeConfig& config) {
+  // By position, so that a new field cannot be forgotten.
+  const auto& [image_channels,
+               channels,
+               widths,
+               num_res_blocks,
+               z_channels,
+               latent_channels,
+               quant_conv,
+               middle_attention,
+               level_attention,
+               groups] = config;
+  std::string text = fmt::format("{} {} {} {} {} {} {} {}",
+                                 image_channels,
+                                 channels,
+                                 num_res_blocks,
+                                 z_channels,
+                                 latent_channels,
+                                 quant_conv,
+                                 middle_attention,
+                                 groups);
+  for (const int64_t width : widths) text += fmt::format(" {}", width);
+  for (const bool attention : level_attention) text += fmt::format(" {}", attention);
+  return text;
+}
+
 }  // namespace
 
 VaeEncoder::VaeEncoder(const std::string& path,
@@ -52,19 +79,27 @@ base::Shape VaeEncoder::latent_shape(int64_t image_size) const {
 void VaeEncoder::encode(const base::TensorView& images_NHWC,
                         std::span<float> mean,
                         std::span<float> logvar) {
-  const int64_t size = images_NHWC.shape.at(1);
-  const int64_t num_pixels = size * images_NHWC.shape.at(2);
-  images_NCHW_.resize(static_cast<size_t>(images_NHWC.size()));
-  for (int64_t n = 0; n < images_NHWC.shape.at(0); ++n) {
-    to_planes(images_NHWC.as<uint8_t>().data() + 3 * n * num_pixels,
-              num_pixels,
-              images_NCHW_.data() + 3 * n * num_pixels);
+  const int64_t num_images = images_NHWC.shape.at(0);
+  const int64_t height = images_NHWC.shape.at(1);
+  const int64_t width = images_NHWC.shape.at(2);
+  const auto values = static_cast<size_t>(3 * height * width);
+  image_CHW_.resize(values);
+  // The autoencoder takes one at a time anyway, and floats of them all would be much.
+  for (size_t n = 0; n < static_cast<size_t>(num_images); ++n) {
+    const size_t latent = mean.size() / static_cast<size_t>(num_images);
+    to_planes(images_NHWC.as<uint8_t>().data() + n * values, height * width, image_CHW_.data());
+    vae_.encode(image_CHW_,
+                height,
+                width,
+                mean.subspan(n * latent, latent),
+                logvar.subspan(n * latent, latent));
   }
-  vae_.encode(images_NCHW_, size, images_NHWC.shape.at(2), mean, logvar);
 }
 
 std::string encoder_fingerprint(const networks::VaeWeights& weights) {
   formats::Hasher64 hasher;
+  const std::string configuration = text_of(weights.config());
+  hasher.update(std::as_bytes(std::span(configuration)));
   for (const networks::TensorSpec& spec : networks::tensor_specs(weights.config())) {
     if (!spec.name.starts_with("encoder.") && !spec.name.starts_with("quant_conv.")) continue;
     const base::Tensor weight = weights.read(spec.name);

@@ -19,7 +19,7 @@ class VaeEncoder final : public data::LatentEncoder {
   // autoencoder of other than RGB images. pool must outlive the object.
   VaeEncoder(const std::string& path, const networks::VaeOptions& options, base::ThreadPool& pool);
 
-  // What a cache has to know of the autoencoder: weights, precision, scale and shift.
+  // What a cache has to know of the autoencoder: weights and shape, precision, scale and shift.
   void describe(data::LatentSettings& settings) const;
 
   base::Shape latent_shape(int64_t image_size) const override;
@@ -32,11 +32,11 @@ class VaeEncoder final : public data::LatentEncoder {
   std::string path_;
   std::shared_ptr<const networks::VaeWeights> weights_;
   networks::Vae vae_;
-  std::vector<float> images_NCHW_;
+  std::vector<float> image_CHW_;
 };
 
-// 16 hexadecimal digits that differ where a weight of the encoder does, whatever kind of file it
-// stands in.
+// 16 hexadecimal digits that differ where a weight of the encoder or the autoencoder's
+// configuration does, whatever kind of file it stands in.
 std::string encoder_fingerprint(const networks::VaeWeights& weights);
 
 }  // namespace ditmoe::pipeline

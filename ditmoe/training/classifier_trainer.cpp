@@ -81,8 +81,15 @@ ClassifierRecipe read_classifier_recipe(formats::TomlDocument& document) {
 data::LabelledImages read_images(const ClassifierRecipe& recipe, data::Split split) {
   data::LabelledImages images = data::read_fashion_mnist(recipe.data_folder, split);
   const networks::ClassifierConfig& model = recipe.model;
-  DITMOE_ASSERT(images.images_NHWC.dim(1) == model.image_size &&
-                images.images_NHWC.dim(3) == model.channels);
+  const base::Shape expected = {
+      images.images_NHWC.dim(0), model.image_size, model.image_size, model.channels};
+  if (images.images_NHWC.shape() != expected) {
+    base::bad_input("{}: {} images: expected {}, found {}",
+                    recipe.data_folder,
+                    split == data::Split::kTrain ? "train" : "t10k",
+                    base::to_string(expected),
+                    base::to_string(images.images_NHWC.shape()));
+  }
   if (recipe.data_limit > 0 && recipe.data_limit < static_cast<int64_t>(images.labels.size())) {
     images.labels.resize(static_cast<size_t>(recipe.data_limit));
   }

@@ -18,8 +18,10 @@ namespace ditmoe::apps {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr int64_t kSize = 32;
 constexpr int64_t kImages = 6;
@@ -127,6 +129,52 @@ TEST_F(EncodeTest, CorruptImagesEndTheRunAboveTheRate) {
   const base::Json json = json_of(encode(folder_ / "latents", {"--max-corrupt", "0.2"}));
   EXPECT_EQ(json.at("images"), kImages);
   EXPECT_EQ(json.at("corrupt"), 1);
+}
+
+TEST_F(EncodeTest, NothingWasLeftToDoOnlyWhereNothingWasDone) {
+  const auto encode_in_words = [&](const std::string& images, const std::string& out) {
+    const Outcome outcome = run(
+        {"encode", images, out, "--vae", vae_, "--size", "32", "--max-corrupt", "1", "--quiet"});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return outcome.out;
+  };
+  const std::string nothing = "nothing was left to do";
+  const std::string out = folder_ / "latents";
+  EXPECT_THAT(encode_in_words(images_, out), HasSubstr("6 images in 1 shard, 0 corrupt"));
+  EXPECT_THAT(encode_in_words(images_, out), HasSubstr(nothing));
+  const std::string corrupt = folder_ / "corrupt";
+  fs::create_directory(corrupt);
+  formats::write_text(corrupt + "/1.png", "");
+  const std::string empty = folder_ / "empty";
+  EXPECT_THAT(encode_in_words(corrupt, empty),
+              AllOf(HasSubstr("0 images in 1 shard, 1 corrupt"), Not(HasSubstr(nothing))));
+  EXPECT_THAT(encode_in_words(corrupt, empty), HasSubstr(nothing));
+}
+
+TEST_F(EncodeTest, MissingShardIsToldAndEncodedAgain) {
+  const std::string out = folder_ / "latents";
+  const std::string shard = out + "/latents-00000.safetensors";
+  json_of(encode(out));
+  const std::string before = formats::read_text(shard);
+  fs::remove(shard);
+  const Outcome again = encode(out);
+  EXPECT_THAT(again.err, HasSubstr(shard + ": cannot be opened"));
+  EXPECT_THAT(again.err, HasSubstr("encoded again"));
+  EXPECT_EQ(json_of(again).at("encoded"), kImages);
+  EXPECT_EQ(formats::read_text(shard), before);
+}
+
+TEST_F(EncodeTest, OutInDataIsRefusedBeforeAnythingElse) {
+  for (const std::string& out : {images_ + "/latents", images_, images_ + "/ant/latents"}) {
+    const Outcome outcome = run({"encode", images_, out, "--vae", folder_ / "absent"});
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr(out + ": expected a folder outside of"));
+  }
+  EXPECT_FALSE(fs::exists(images_ + "/latents"));
+}
+
+TEST_F(EncodeTest, HelpTellsWhatOfTheImagesIsCompared) {
+  EXPECT_THAT(run({"encode", "--help"}).out, HasSubstr("sizes in bytes"));
 }
 
 TEST_F(EncodeTest, WrongUseIsOneLine) {

@@ -70,6 +70,16 @@ TEST_F(FashionMnistTest, RefusesAnotherNumberOfLabels) {
   EXPECT_THAT(fault(), HasSubstr("as many labels"));
 }
 
+TEST_F(FashionMnistTest, RefusesFilesWithoutPixels) {
+  const std::string images = (folder_ / "train-images-idx3-ubyte.gz").string();
+  write("");
+  formats::write_text(images, std::string("\0\0\x08\x03\0\0\0\0\0\0\0\x02\0\0\0\x02", 16));
+  EXPECT_THAT(fault(), HasSubstr("expected images, found [0, 2, 2]"));
+  write({3, 9});
+  formats::write_text(images, std::string("\0\0\x08\x03\0\0\0\x02\0\0\0\0\0\0\0\x02", 16));
+  EXPECT_THAT(fault(), HasSubstr("expected images, found [2, 0, 2]"));
+}
+
 TEST_F(FashionMnistTest, NamesThePackageOfMissingData) {
   EXPECT_THAT(fault(), HasSubstr("dataset-fashion-mnist"));
 }

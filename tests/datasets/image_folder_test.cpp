@@ -125,6 +125,15 @@ TEST_F(ImageFolderTest, FingerprintTellsListsApart) {
   EXPECT_NE(open().fingerprint(), before);
   fs::rename(dir_.file("b/3.png"), dir_.file("b/2.png"));
   EXPECT_EQ(open().fingerprint(), before);
+  dir_.put("b/2.png", "other");
+  EXPECT_NE(open().fingerprint(), before);
+  dir_.put("b/2.png", "y");  // other contents of the same size
+  EXPECT_EQ(open().fingerprint(), before);
+  fs::remove(dir_.file("b/2.png"));
+  fs::create_symlink(dir_.file("absent"), dir_.file("b/2.png"));
+  EXPECT_NE(open().fingerprint(), before);
+  fs::remove(dir_.file("b/2.png"));
+  put("b/2.png");
   put("aa/0.png");  // b becomes class 2
   fs::remove(dir_.file("aa/0.png"));
   put("aa/1.png");

@@ -1,5 +1,6 @@
 #include "ditmoe/data/latent_cache.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -8,13 +9,10 @@
 #include <gtest/gtest.h>
 
 #include "ditmoe/base/json.h"
-#include "ditmoe/data/latent_dataset.h"
-#include "ditmoe/data/latent_writer.h"
 #include "ditmoe/formats/file.h"
 #include "ditmoe/formats/safetensors.h"
 
-#include "tests/formats/temp_dir.h"
-#include "tests/support/arrays.h"
+#include "latent_cache_support.h"
 
 namespace ditmoe::data {
 namespace {
@@ -23,59 +21,15 @@ namespace fs = std::filesystem;
 using base::ErrorKind;
 using formats::test::bytes_of;
 using formats::test::expect_error;
-using formats::test::TempDir;
 
-constexpr int64_t kElements = 2 * 3 * 4;
-
-LatentSettings small_settings() {
-  LatentSettings settings;
-  settings.images = "0123456789abcdef";
-  settings.num_images = 7;
-  settings.autoencoder = "vae";
-  settings.precision = "f32";
-  settings.image_size = 32;
-  settings.channels = 2;
-  settings.height = 3;
-  settings.width = 4;
-  settings.flip = true;
-  settings.shift = 0.5;
-  settings.dtype = base::DType::kF32;
-  settings.images_per_shard = 3;
-  return settings;
-}
-
-// Means of image i, distinct for the mirror image and for log-variances.
-std::vector<float> values(int64_t image, uint64_t which) {
-  return tests::normal_values(kElements, 10 * static_cast<uint64_t>(image) + which);
-}
-
-class LatentCacheTest : public ::testing::Test {
+// Refuses what is changed in a cache.
+class DamagedCacheTest : public LatentCacheTest {
  protected:
-  // Adds images until `last`; image 4 is corrupt.
-  static void add(LatentWriter& writer, int64_t last) {
-    while (writer.next() < last) {
-      const int64_t i = writer.next();
-      if (i == 4) {
-        writer.add_corrupt("b/4.jpg", "b/4.jpg: damaged");
-        continue;
-      }
-      const std::vector<float> all[] = {values(i, 0), values(i, 1), values(i, 2), values(i, 3)};
-      writer.add(i < 3 ? 0 : 1, {all[0], all[1]}, {all[2], all[3]});
-    }
-  }
-
-  void write(const LatentSettings& settings, const std::string& name = "cache") const {
-    LatentWriter writer(dir_.file(name), settings, kClasses);
-    add(writer, settings.num_images);
-  }
-
-  std::string index() const { return dir_.file("cache/index.json"); }
-
   // Changes one text in index.json and expects the reader to refuse it.
   void expect_refused(const std::string& from,
                       const std::string& to,
                       const std::string& message) const {
-    const std::string good = bytes_of(index());
+    const std::string good = bytes_of(dir_.file("cache/index.json"));
     const size_t at = good.find(from);
     ASSERT_NE(at, std::string::npos) << from;
     std::string bad = good;
@@ -83,9 +37,6 @@ class LatentCacheTest : public ::testing::Test {
     expect_error([&] { LatentDataset::open(dir_.file("cache")); }, ErrorKind::kBadInput, message);
     dir_.put("cache/index.json", good);
   }
-
-  const std::vector<std::string> kClasses = {"a", "b"};
-  TempDir dir_;
 };
 
 TEST_F(LatentCacheTest, DatasetReturnsWhatWasWritten) {
@@ -155,102 +106,40 @@ TEST_F(LatentCacheTest, HalvesAreRounded) {
   EXPECT_EQ(LatentDataset::open(dir_.file("cache"))->size(), 6);
 }
 
-TEST_F(LatentCacheTest, InterruptedRunGoesOnAfterTheLastWholeShard) {
-  write(small_settings(), "whole");
-  {
-    LatentWriter writer(dir_.file("cache"), small_settings(), kClasses);
-    add(writer, 5);  // one shard and two images of the next
-  }
-  dir_.put("cache/latents-00001.safetensors.tmp.1.0", "left by a killed process");
-  expect_error([&] { LatentDataset::open(dir_.file("cache")); },
-               ErrorKind::kBadInput,
-               "3 of 7 images are encoded");
-  LatentWriter writer(dir_.file("cache"), small_settings(), kClasses);
-  EXPECT_EQ(writer.next(), 3);
-  EXPECT_EQ(writer.shard_end(), 6);
-  add(writer, 7);
-  for (const char* name : {"index.json",
-                           "latents-00000.safetensors",
-                           "latents-00001.safetensors",
-                           "latents-00002.safetensors"}) {
-    EXPECT_EQ(bytes_of(dir_.file(std::string("cache/") + name)),
-              bytes_of(dir_.file(std::string("whole/") + name)));
-  }
-  EXPECT_FALSE(fs::exists(dir_.file("cache/latents-00001.safetensors.tmp.1.0")));
-}
-
-TEST_F(LatentCacheTest, FinishedCacheHasNothingLeftToDo) {
-  write(small_settings());
-  const LatentWriter writer(dir_.file("cache"), small_settings(), kClasses);
-  EXPECT_EQ(writer.next(), 7);
-  EXPECT_TRUE(writer.index().complete());
-  EXPECT_EQ(writer.index().count(), 6);
-  ASSERT_EQ(writer.index().corrupt.size(), 1U);
-  EXPECT_EQ(writer.index().corrupt[0].name, "b/4.jpg");
-  EXPECT_EQ(writer.index().corrupt[0].reason, "b/4.jpg: damaged");
-}
-
-TEST_F(LatentCacheTest, OtherSettingsAreRefused) {
-  write(small_settings());
-  const auto expect_other = [&](auto change, const std::string& message) {
-    LatentSettings settings = small_settings();
-    change(settings);
-    expect_error([&] { LatentWriter(dir_.file("cache"), settings, kClasses); },
-                 ErrorKind::kBadInput,
-                 message);
+TEST(LatentShardTest, ThereAre512AtMostWhereTheyAreSmall) {
+  LatentSettings settings;
+  settings.channels = 4;
+  settings.height = settings.width = 32;  // 16 KiB: 256 pixels, mean and log-variance in f16
+  const auto images_for = [&](int64_t num_images) {
+    settings.num_images = num_images;
+    return default_images_per_shard(settings);
   };
-  expect_other([](LatentSettings& s) { s.image_size = 64; }, "image_size 32, not 64");
-  expect_other([](LatentSettings& s) { s.flip = false; }, "flip true, not false");
-  expect_other([](LatentSettings& s) { s.dtype = base::DType::kF16; }, "\"F32\", not \"F16\"");
-  expect_other([](LatentSettings& s) { s.moments = false; }, "moments true");
-  expect_other([](LatentSettings& s) { s.autoencoder = "other"; }, "\"vae\", not \"other\"");
-  expect_other([](LatentSettings& s) { s.precision = "bf16"; }, "precision");
-  expect_other([](LatentSettings& s) { s.images = "ffff"; }, "images");
-  expect_other([](LatentSettings& s) { s.num_images = 8; }, "num_images 7, not 8");
-  expect_other([](LatentSettings& s) { s.seed = 1; }, "seed 0, not 1");
-  expect_other([](LatentSettings& s) { s.scale = 1; }, "scale 0.18215, not 1");
-  expect_error(
-      [&] {
-        LatentWriter(dir_.file("cache"), small_settings(), {"a", "c"});
-      },
-      ErrorKind::kBadInput,
-      "other classes");
+  EXPECT_EQ(images_for(0), 1024);
+  EXPECT_EQ(images_for(1), 1024);
+  EXPECT_EQ(images_for(512 * 1024), 1024);
+  EXPECT_EQ(images_for(512 * 1024 + 1), 2048);
+  EXPECT_EQ(images_for(1281167), 3072);  // ImageNet: 418
 }
 
-TEST_F(LatentCacheTest, ForeignFolderAndSecondProcessAreRefused) {
-  fs::create_directory(dir_.file("full"));
-  dir_.put("full/thesis.tex", "x");
-  expect_error([&] { LatentWriter(dir_.file("full"), small_settings(), kClasses); },
-               ErrorKind::kBadInput,
-               "found \"thesis.tex\"");
-  const LatentWriter writer(dir_.file("cache"), small_settings(), kClasses);
-  expect_error([&] { LatentWriter(dir_.file("cache"), small_settings(), kClasses); },
-               ErrorKind::kBadInput,
-               "in use");
-  dir_.put("file", "x");
-  expect_error([&] { LatentWriter(dir_.file("file"), small_settings(), kClasses); },
-               ErrorKind::kBadInput,
-               "file");
+TEST(LatentShardTest, TheyFitInMemory) {
+  LatentSettings settings;
+  settings.channels = 4;
+  settings.height = settings.width = 64;
+  settings.flip = true;
+  settings.num_images = 1281167;
+  EXPECT_EQ(settings.bytes_per_image(), 128 << 10);
+  EXPECT_EQ(default_images_per_shard(settings), 2048);
+  settings.height = settings.width = 1024;  // 32 MiB
+  settings.num_images = 10'000;
+  EXPECT_EQ(default_images_per_shard(settings), 8);
+  settings.height = settings.width = 8192;  // 2 GiB
+  settings.num_images = 4096;
+  EXPECT_EQ(default_images_per_shard(settings), 1);
+  settings.num_images = 4097;  // more than an index holds
+  EXPECT_EQ(default_images_per_shard(settings), 2);
 }
 
-TEST_F(LatentCacheTest, MoreThanTheDiskHoldsIsRefused) {
-  LatentSettings settings = small_settings();
-  settings.num_images = int64_t{1} << 31;
-  settings.channels = settings.height = settings.width = 1 << 10;
-  expect_error([&] { LatentWriter(dir_.file("cache"), settings, kClasses); },
-               ErrorKind::kBadInput,
-               "GB free");
-}
-
-TEST(LatentShardTest, ThereAreAtMost512) {
-  EXPECT_EQ(default_images_per_shard(0), 1024);
-  EXPECT_EQ(default_images_per_shard(1), 1024);
-  EXPECT_EQ(default_images_per_shard(512 * 1024), 1024);
-  EXPECT_EQ(default_images_per_shard(512 * 1024 + 1), 2048);
-  EXPECT_EQ(default_images_per_shard(1281167), 3072);  // ImageNet: 418
-}
-
-TEST_F(LatentCacheTest, ValuesThatCannotBeStoredAreAFailure) {
+TEST_F(LatentCacheTest, ValuesThatCannotBeStoredAreAFailureThatNamesTheImage) {
   LatentSettings settings = small_settings();
   settings.dtype = base::DType::kF16;
   const std::vector<float> good = values(0, 0);
@@ -262,14 +151,16 @@ TEST_F(LatentCacheTest, ValuesThatCannotBeStoredAreAFailure) {
     values.back() = bad;
     expect_error(
         [&] {
-          writer.add(0, {good, good}, {good, values});
+          writer.add("a/cat.png", 0, {good, good}, {good, values});
         },
         ErrorKind::kFailure,
-        "image 0");
+        fmt::format("image \"a/cat.png\": expected finite values that f16 can hold from the "
+                    "autoencoder, found {}",
+                    bad));
   }
 }
 
-TEST_F(LatentCacheTest, DamagedIndexIsRefused) {
+TEST_F(DamagedCacheTest, IndexIsRefused) {
   write(small_settings());
   expect_refused("{", "", "malformed JSON");
   expect_refused("ditmoe latents 1", "ditmoe latents 2", "format");
@@ -290,14 +181,15 @@ TEST_F(LatentCacheTest, DamagedIndexIsRefused) {
       "\"images_per_shard\": 3", "\"images_per_shard\": 4", "shards: 0: expected images");
   expect_refused(
       "\"count\": 2,\n   \"bytes\"", "\"count\": 4,\n   \"bytes\"", "count: expected at most 3");
-  expect_refused(
-      "\"count\": 2,\n   \"bytes\"", "\"count\": 3,\n   \"bytes\"", "corrupt: expected the 0");
+  expect_refused("\"count\": 2,\n   \"bytes\"",
+                 "\"count\": 3,\n   \"bytes\"",
+                 "corrupt: expected the 0 images that the shards lack, found 1");
   expect_refused("\"classes\": [", "\"classes\": [7,", "classes: expected text");
   expect_refused("\"classes\": [", "\"classes\": 7, \"more\": [", "classes: expected a list");
-  expect_refused("\"image\": ", "\"picture\": ", "expected a key image");
+  expect_refused("\"corrupt\": 1", "\"corrupt\": []", "corrupt: expected a whole number");
 }
 
-TEST_F(LatentCacheTest, ShardsThatDoNotFitTheIndexAreRefused) {
+TEST_F(DamagedCacheTest, ShardsThatDoNotFitTheIndexAreRefused) {
   write(small_settings());
   expect_refused("\"channels\": 2", "\"channels\": 3", "tensor mean: expected F32 [3, 3, 3, 4]");
   expect_refused("\"moments\": true", "\"moments\": false", "expected a tensor \"sample\"");
@@ -314,9 +206,6 @@ TEST_F(LatentCacheTest, ShardsThatDoNotFitTheIndexAreRefused) {
                "latents-00002.safetensors: expected");
   formats::write_text(shard, bytes.substr(0, bytes.size() - 1));
   expect_error([&] { LatentDataset::open(dir_.file("cache")); }, ErrorKind::kBadInput, shard);
-  expect_error([&] { LatentWriter(dir_.file("cache"), small_settings(), kClasses); },
-               ErrorKind::kBadInput,
-               "that index.json tells");
   fs::remove(shard);
   expect_error([&] { LatentDataset::open(dir_.file("cache")); }, ErrorKind::kBadInput, shard);
 }
@@ -326,11 +215,101 @@ TEST_F(LatentCacheTest, NamesThatAreNotUtf8CanBeListed) {
   settings.num_images = 1;
   {
     LatentWriter writer(dir_.file("cache"), settings, kClasses);
-    writer.add_corrupt("\xFF.png", "\xFF.png: damaged");
+    writer.add_corrupt({"\xFF\n.png", "damaged"});
   }
-  EXPECT_EQ(read_latent_index(dir_.file("cache"))->corrupt.size(), 1U);
+  EXPECT_EQ(read_latent_index(dir_.file("cache"))->corrupt(), 1);
+  const std::string list = bytes_of(corrupt_list_path(dir_.file("cache")));
+  const base::Json image = base::parse_json(list, "corrupt.jsonl");
+  EXPECT_EQ(image.at("image"), "\uFFFD\n.png");
+  EXPECT_EQ(image.at("reason"), "damaged");
+  EXPECT_EQ(std::ranges::count(list, '\n'), 1);
+}
+
+TEST_F(LatentCacheTest, WithoutImagesIsRefused) {
+  LatentSettings settings = small_settings();
+  settings.num_images = 1;
+  {
+    LatentWriter writer(dir_.file("cache"), settings, kClasses);
+    writer.add_corrupt({"a.png", "damaged"});
+  }
+  expect_error([&] { LatentDataset::open(dir_.file("cache")); },
+               ErrorKind::kBadInput,
+               "all 1 images were corrupt",
+               dir_.file("cache"));
+}
+
+using LatentDatasetDeathTest = LatentCacheTest;
+
+TEST_F(LatentDatasetDeathTest, LabelBeyondTheEndIsABug) {
+  write(small_settings());
   const auto dataset = LatentDataset::open(dir_.file("cache"));
-  EXPECT_EQ(dataset->size(), 0);
+  EXPECT_EQ(dataset->label(11), 1);
+  EXPECT_DEATH(dataset->label(12), "assertion failed");
+  EXPECT_DEATH(dataset->label(-1), "assertion failed");
+}
+
+// A file that shrinks reads as zeros, which are latents as good as any.
+TEST_F(LatentCacheTest, ShardThatShrinksIsNoticed) {
+  for (const bool moments : {true, false}) {
+    LatentSettings settings = small_settings();
+    settings.moments = moments;
+    const std::string name = moments ? "moments" : "samples";
+    write(settings, name);
+    const std::string shard = dir_.file(name + "/latents-00001.safetensors");
+    const auto dataset = LatentDataset::open(dir_.file(name));
+    std::vector<float> out(kElements);
+    dataset->read(4, out);
+    fs::resize_file(shard, fs::file_size(shard) - 1);
+    expect_error([&] { dataset->read(4, out); }, ErrorKind::kBadInput, "became shorter", shard);
+    fs::resize_file(shard, 0);
+    expect_error([&] { dataset->read(4, out); }, ErrorKind::kBadInput, "became shorter", shard);
+    dataset->read(0, out);
+  }
+}
+
+// An index of all of them would be more than is ever read of one.
+TEST_F(LatentCacheTest, AnyNumberOfCorruptImagesCanBeListed) {
+  constexpr int64_t kCorrupt = 60'000;
+  LatentSettings settings = small_settings();
+  settings.num_images = kCorrupt + 1;
+  settings.images_per_shard = 20'000;
+  const std::vector<float> good = values(0, 0);
+  {
+    LatentWriter writer(dir_.file("cache"), settings, kClasses);
+    for (int64_t i = 0; i < kCorrupt; ++i) {
+      writer.add_corrupt({fmt::format("a/{:0100}.png", i), "expected a PNG, found an empty file"});
+    }
+    writer.add("b/good.png", 1, {good, good}, {good, good});
+  }
+  EXPECT_EQ(LatentDataset::open(dir_.file("cache"))->size(), 2);
+  const LatentWriter again(dir_.file("cache"), settings, kClasses);
+  EXPECT_EQ(again.next(), kCorrupt + 1);
+  EXPECT_EQ(again.index().corrupt(), kCorrupt);
+  EXPECT_EQ(corrupt_list_length(dir_.file("cache")), kCorrupt);
+}
+
+TEST_F(LatentCacheTest, IndexThatCouldNotBeReadIsRefusedBeforeItIsWritten) {
+  const std::string folder = dir_.file("cache");
+  const std::vector<std::string> many(300'000, "class");
+  expect_error([&] { LatentWriter(folder, small_settings(), many); },
+               ErrorKind::kBadInput,
+               "an index of 300000 classes and 3 shards could not be read again",
+               folder);
+  const std::vector<std::string> long_ones(70'000, std::string(250, 'x'));
+  expect_error([&] { LatentWriter(folder, small_settings(), long_ones); },
+               ErrorKind::kBadInput,
+               "could not be read again",
+               folder);
+  LatentSettings settings = small_settings();
+  settings.num_images = 3 * 4096 + 1;
+  expect_error([&] { LatentWriter(folder, settings, kClasses); },
+               ErrorKind::kBadInput,
+               "expected at most 4096 shards, found 4097",
+               folder);
+  EXPECT_FALSE(fs::exists(folder));
+  settings.num_images = 3 * 4096;
+  LatentWriter(folder, settings, std::vector<std::string>(100'000, "class"));
+  EXPECT_TRUE(read_latent_index(folder).has_value());
 }
 
 }  // namespace

@@ -1,11 +1,14 @@
 #include "ditmoe/pipeline/encode.h"
 
 #include <filesystem>
+#include <fstream>
+#include <limits>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "ditmoe/data/centre_crop.h"
+#include "ditmoe/data/corrupt_list.h"
 #include "ditmoe/data/latent_dataset.h"
 #include "ditmoe/formats/image.h"
 
@@ -20,8 +23,8 @@ using formats::test::bytes_of;
 using formats::test::expect_error;
 using formats::test::TempDir;
 
-// Latents [3, size / 2, size / 2]: means are every second pixel of every second row over 256, the
-// log-variances minus that.
+// Latents [3, size / 2, size / 2]: means are every second pixel of every second row over 256, times
+// the factor, the log-variances minus that.
 class FakeEncoder final : public data::LatentEncoder {
  public:
   base::Shape latent_shape(int64_t image_size) const override {
@@ -43,7 +46,8 @@ class FakeEncoder final : public data::LatentEncoder {
       for (int64_t c = 0; c < 3; ++c) {
         for (int64_t y = 0; y < size; y += 2) {
           for (int64_t x = 0; x < size; x += 2) {
-            mean[at] = pixels[static_cast<size_t>(((n * size + y) * size + x) * 3 + c)] / 256.0F;
+            const auto pixel = static_cast<size_t>(((n * size + y) * size + x) * 3 + c);
+            mean[at] = factor * (pixels[pixel] / 256.0F);
             logvar[at] = -mean[at];
             ++at;
           }
@@ -56,6 +60,7 @@ class FakeEncoder final : public data::LatentEncoder {
 
   std::vector<int64_t> batches;
   int64_t fail_after = 0;
+  float factor = 1;
 };
 
 class EncodeTest : public ::testing::Test {
@@ -176,17 +181,36 @@ TEST_F(EncodeTest, StoppedRunIsTakenUpAndEqualsAnUndisturbedOne) {
 TEST_F(EncodeTest, CorruptImagesAreListedUpToTheRate) {
   dir_.put("images/cats/01.png", "GIF89a");
   dir_.put("images/dogs/10.png", bytes_of(path(10)).substr(0, 60));
-  options_.max_corrupt = 2.0 / 11 + 1e-9;
+  options_.max_corrupt = 2.0 / 11;
   FakeEncoder encoder;
   const EncodeResult result = encode(encoder);
   EXPECT_EQ(result.images, 9);
   EXPECT_EQ(result.corrupt, 2);
-  const auto index = data::read_latent_index(dir_.file("cache"));
-  ASSERT_EQ(index->corrupt.size(), 2U);
-  EXPECT_EQ(index->corrupt[0].name, "cats/01.png");
-  EXPECT_EQ(index->corrupt[1].name, "dogs/10.png");
-  EXPECT_NE(index->corrupt[0].reason.find("found a GIF"), std::string::npos);
+  EXPECT_EQ(result.read, 11);
+  EXPECT_EQ(result.encoded, 9);
+  EXPECT_EQ(data::read_latent_index(dir_.file("cache"))->corrupt(), 2);
+  std::ifstream list(data::corrupt_list_path(dir_.file("cache")));
+  std::string line;
+  ASSERT_TRUE(std::getline(list, line));
+  EXPECT_EQ(line,
+            R"({"image":"cats/01.png","reason":"byte 0: expected a PNG or a JPEG, found a GIF"})");
+  ASSERT_TRUE(std::getline(list, line));
+  EXPECT_TRUE(line.starts_with(R"({"image":"dogs/10.png","reason":"byte )")) << line;
+  EXPECT_FALSE(std::getline(list, line));
   EXPECT_EQ(data::LatentDataset::open(dir_.file("cache"))->size(), 18);
+}
+
+TEST_F(EncodeTest, RateIsNotRoundedDownByAnImage) {
+  // As many as make 100 images, 29 of them corrupt; 0.29 · 100 is less than 29.
+  const std::string good = bytes_of(path(0));
+  for (int i = 0; i < 89; ++i) {
+    dir_.put(fmt::format("images/cats/more{}.png", i), i < 29 ? "" : good);
+  }
+  FakeEncoder encoder;
+  options_.max_corrupt = 0.28;
+  expect_error([&] { encode(encoder); }, ErrorKind::kFailure, "29 of 100 images are corrupt");
+  options_.max_corrupt = 0.29;
+  EXPECT_EQ(encode(encoder).corrupt, 29);
 }
 
 TEST_F(EncodeTest, MoreCorruptImagesThanTheRateAreAFailureThatNamesTheLast) {
@@ -205,14 +229,62 @@ TEST_F(EncodeTest, MoreCorruptImagesThanTheRateAreAFailureThatNamesTheLast) {
   // The corrupt images of earlier runs count.
   options_.max_corrupt = 0.1;
   expect_error([&] { encode(later); }, ErrorKind::kFailure, "2 of 11 images are corrupt");
+  expect_error([&] { encode(later); }, ErrorKind::kFailure, dir_.file("cache/corrupt.jsonl"));
 }
 
-TEST_F(EncodeTest, AllImagesCorruptMakeAnEmptyCache) {
+TEST_F(EncodeTest, AllImagesCorruptMakeAnEmptyCacheThatCannotBeOpened) {
   for (int i = 0; i < 11; ++i) dir_.put(fs::relative(path(i), dir_.path()).string(), "x");
   options_.max_corrupt = 1;
   FakeEncoder encoder;
-  EXPECT_EQ(encode(encoder).corrupt, 11);
+  const EncodeResult result = encode(encoder);
+  EXPECT_EQ(result.corrupt, 11);
+  EXPECT_EQ(result.read, 11);
+  EXPECT_EQ(result.encoded, 0);
   EXPECT_TRUE(encoder.batches.empty());
+  EXPECT_EQ(encode(encoder).read, 0);
+  expect_error([&] { data::LatentDataset::open(dir_.file("cache")); },
+               ErrorKind::kBadInput,
+               "all 11 images were corrupt");
+}
+
+TEST_F(EncodeTest, OtherImagesAreNoticedByTheirSize) {
+  FakeEncoder encoder;
+  encode(encoder);
+  dir_.put("images/cats/01.png", bytes_of(path(1)) + "x");
+  expect_error([&] { encode(encoder); }, ErrorKind::kBadInput, "other images, by name, label");
+}
+
+TEST_F(EncodeTest, DamagedShardIsEncodedAgain) {
+  FakeEncoder encoder;
+  encode(encoder);
+  const std::string shard = dir_.file("cache/latents-00001.safetensors");
+  const std::string whole = bytes_of(shard);
+  const std::string last = bytes_of(dir_.file("cache/latents-00002.safetensors"));
+  dir_.put("cache/latents-00001.safetensors", whole.substr(0, whole.size() / 2));
+  const EncodeResult result = encode(encoder);
+  EXPECT_EQ(result.read, 7);
+  EXPECT_EQ(result.encoded, 7);
+  EXPECT_EQ(result.images, 11);
+  EXPECT_EQ(bytes_of(shard), whole);
+  EXPECT_EQ(bytes_of(dir_.file("cache/latents-00002.safetensors")), last);
+}
+
+TEST_F(EncodeTest, ValueThatCannotBeStoredNamesTheImage) {
+  FakeEncoder encoder;
+  encoder.factor = std::numeric_limits<float>::infinity();
+  expect_error([&] { encode(encoder); }, ErrorKind::kFailure, "image \"cats/00.png\": expected");
+}
+
+TEST_F(EncodeTest, CacheAmongTheImagesIsRefused) {
+  FakeEncoder encoder;
+  for (const char* out : {"images/latents", "images", "images/", "images/a/b", "images/./x/../y"}) {
+    expect_error([&] { encode(encoder, out); }, ErrorKind::kBadInput, "outside", dir_.file(out));
+  }
+  EXPECT_FALSE(fs::exists(dir_.file("images/latents")));
+  fs::create_directory_symlink(dir_.file("images"), dir_.file("linked"));
+  expect_error([&] { encode(encoder, "linked/latents"); }, ErrorKind::kBadInput, "outside");
+  EXPECT_EQ(encode(encoder, "images-latents").images, 11);
+  EXPECT_EQ(encode(encoder, "images/../latents").images, 11);
 }
 
 TEST_F(EncodeTest, SizeTheEncoderCannotTakeIsRefusedBeforeAnythingIsWritten) {

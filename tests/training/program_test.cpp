@@ -97,6 +97,37 @@ TEST_F(ProgramTest, WrongRecipesCostOneLine) {
   expect_refusal(fmt::format("train '{}'", file("absent.toml")), "absent.toml");
 }
 
+// Images that neither a classifier nor a transformer can be trained on.
+TEST_F(ProgramTest, WrongImagesCostOneLine) {
+  const auto put = [&](int images, int height, int width) {
+    std::string image_file("\0\0\x08\x03", 4);
+    for (const int dim : {images, height, width}) {
+      image_file += std::string(3, '\0') + static_cast<char>(dim);
+    }
+    image_file += std::string(static_cast<size_t>(images * height * width), 'x');
+    std::string label_file("\0\0\x08\x01\0\0\0", 7);
+    label_file += static_cast<char>(images) + std::string(static_cast<size_t>(images), '\1');
+    for (const char* half : {"train", "t10k"}) {
+      formats::write_text(file(fmt::format("{}-images-idx3-ubyte.gz", half)), image_file);
+      formats::write_text(file(fmt::format("{}-labels-idx1-ubyte.gz", half)), label_file);
+    }
+  };
+  formats::write_text(
+      file("classifier.toml"),
+      fmt::format("kind = \"classifier\"\n[data]\nfolder = \"{}\"\n", root_.string()));
+  const std::string classifier =
+      fmt::format("train '{}' --out '{}'", file("classifier.toml"), file("run"));
+  put(0, 28, 28);
+  expect_refusal(classifier, "expected images, found [0, 28, 28]");
+  expect_refusal(train("--set data.folder=" + root_.string()), "found [0, 28, 28]");
+  for (const auto& [height, width] : {std::pair{27, 28}, {28, 27}, {2, 2}}) {
+    put(2, height, width);
+    expect_refusal(
+        classifier,
+        fmt::format("train images: expected [2, 28, 28, 1], found [2, {}, {}, 1]", height, width));
+  }
+}
+
 TEST_F(ProgramTest, WrongUsageCostsOneLine) {
   expect_refusal("train", "RECIPE");
   expect_refusal("trian", "");
