@@ -25,4 +25,19 @@ std::optional<uint64_t> tensor_bytes(const base::Shape& shape, base::DType dtype
   return empty ? 0 : product;
 }
 
+void NameLengths::add(std::string_view name) {
+  constexpr size_t kMostEach = 1024;
+  constexpr size_t kMostTogether = size_t{8} << 20;
+  if (name.size() > kMostEach) {
+    base::bad_input(
+        "{}: tensor {}: expected a name of at most {} bytes", path_, printable(name), kMostEach);
+  }
+  bytes_ += name.size();
+  if (bytes_ > kMostTogether) {
+    base::bad_input("{}: expected names of tensors of at most {} bytes together, found more",
+                    path_,
+                    kMostTogether);
+  }
+}
+
 }  // namespace ditmoe::formats

@@ -43,6 +43,21 @@ void append_little(std::string& out, T value) {
   out.append(reinterpret_cast<const char*>(&value), sizeof(T));
 }
 
+// Limits the names of a file's tensors, which are kept several times over: 1024 bytes each, 8 MiB
+// together.
+class NameLengths {
+ public:
+  // path must outlive the object.
+  explicit NameLengths(const std::string& path) : path_(path) {}
+
+  // Throws bad_input naming path and name beyond the limits.
+  void add(std::string_view name);
+
+ private:
+  const std::string& path_;
+  size_t bytes_ = 0;
+};
+
 // Text from a file made fit for a message of one line: quoted, escaped, shortened.
 std::string printable(std::string_view text);
 

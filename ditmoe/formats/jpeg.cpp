@@ -1,5 +1,6 @@
 #include "ditmoe/formats/jpeg.h"
 
+#include <algorithm>
 #include <array>
 #include <csetjmp>
 #include <cstdio>
@@ -32,10 +33,15 @@ constexpr uint64_t kMaxScanMemory = 256;
 // A scan costs a pass over all pixels but only a few bytes. Encoders write about ten.
 constexpr int kMaxScans = 256;
 
+// Pixels passed over in all scans: this many, and more for each byte of the file.
+constexpr uint64_t kMaxPasses = uint64_t{1} << 28;
+constexpr uint64_t kMaxPassesPerByte = 1024;
+
 struct Fault {
   jpeg_error_mgr manager;  // first: libjpeg hands back its address
   std::jmp_buf jump;
   std::array<char, JMSG_LENGTH_MAX> message;
+  uint64_t max_passes;
 };
 
 [[noreturn]] void on_error(j_common_ptr jpeg) {
@@ -60,10 +66,17 @@ void on_message(j_common_ptr jpeg, int level) {
 }
 
 void on_progress(j_common_ptr jpeg) {
-  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number <= kMaxScans) return;
+  const auto* decompress = reinterpret_cast<j_decompress_ptr>(jpeg);
   auto* fault = reinterpret_cast<Fault*>(jpeg->err);
-  std::snprintf(
-      fault->message.data(), fault->message.size(), "expected at most %d scans", kMaxScans);
+  const auto scans = static_cast<uint64_t>(std::max(decompress->input_scan_number, 0));
+  const uint64_t pixels = uint64_t{decompress->image_width} * decompress->image_height;
+  const uint64_t most =
+      std::min(uint64_t{kMaxScans}, fault->max_passes / std::max(pixels, uint64_t{1}));
+  if (scans <= std::max(most, uint64_t{1})) return;
+  std::snprintf(fault->message.data(),
+                fault->message.size(),
+                "expected at most %d scans",
+                static_cast<int>(most));
   std::longjmp(fault->jump, 1);
 }
 
@@ -131,6 +144,10 @@ class Decoder {
   }
 
   [[noreturn]] void fail() const {
+    const int code = fault_.manager.msg_code;
+    if (code == JERR_OUT_OF_MEMORY || code == JERR_NO_BACKING_STORE) {
+      base::failure("{}: out of memory for a JPEG", path_);
+    }
     const size_t left = jpeg_.src == nullptr ? 0 : jpeg_.src->bytes_in_buffer;
     bad_input("{}: byte {}: damaged JPEG: {}", path_, file_.size() - left, fault_.message.data());
   }
@@ -140,6 +157,7 @@ class Decoder {
     jpeg_.err = jpeg_std_error(&fault_.manager);
     fault_.manager.error_exit = on_error;
     fault_.manager.emit_message = on_message;
+    fault_.max_passes = kMaxPasses + kMaxPassesPerByte * file_.size();
     if (setjmp(fault_.jump) != 0) return false;
     jpeg_create_decompress(&jpeg_);
     progress_.progress_monitor = on_progress;

@@ -15,7 +15,8 @@ namespace ditmoe::formats {
 // it is read; others are known to be good before more than 32 MiB are taken. path names the file in
 // messages. Throws bad_input with the byte offset for damage, which includes a file cut short and
 // every other fault that leaves pixels guessed, for more than 178,956,970 pixels, more than the
-// file can hold, or more than 256 scans.
+// file can hold, or more than 256 scans (of many pixels fewer: 2^28 pixels in all scans, and 1024
+// for each byte of the file). Throws failure for want of memory.
 Image read_jpeg_rgb(std::span<const std::byte> file, const std::string& path);
 
 }  // namespace ditmoe::formats

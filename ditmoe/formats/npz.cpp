@@ -59,7 +59,6 @@ void check_content(const ZipEntry& entry, const std::string& place) {
 }
 
 Tensor read_array(const ZipEntry& entry, const std::string& place) {
-  if (entry.bytes > entry.stored.size() + kMaxUnproven) check_content(entry, place);
   ZipEntryReader reader(entry, place);
   NpyHeader header = read_header(reader, place);
   const auto expected = tensor_bytes(header.shape, header.dtype);
@@ -94,12 +93,25 @@ std::map<std::string, Tensor> read_npz(const std::string& path) {
 
 std::map<std::string, Tensor> read_npz(std::span<const std::byte> archive,
                                        const std::string& path) {
+  const std::vector<ZipEntry> entries = read_zip_directory(archive, path);
+  const auto place_of = [&path](const ZipEntry& entry) {
+    return fmt::format("{}: entry {}", path, printable(entry.name));
+  };
+  // What claims to expand by more is read once to see that it does, before memory is taken for it.
+  uint64_t claimed = 0;
+  for (const ZipEntry& entry : entries) {
+    const bool has_name =
+        entry.name.ends_with(kSuffix) && entry.name.find('\0') == std::string::npos;
+    if (!has_name) bad_input("{}: expected a name ending in .npy", place_of(entry));
+    claimed += entry.bytes;  // each at most kMaxInflation times what it takes in the archive
+  }
+  if (claimed > archive.size() + kMaxUnproven) {
+    for (const ZipEntry& entry : entries) check_content(entry, place_of(entry));
+  }
   std::map<std::string, Tensor> arrays;
-  for (const ZipEntry& entry : read_zip_directory(archive, path)) {
-    const std::string place = fmt::format("{}: entry {}", path, printable(entry.name));
-    if (!entry.name.ends_with(kSuffix)) bad_input("{}: expected a name ending in .npy", place);
+  for (const ZipEntry& entry : entries) {
     const std::string name = entry.name.substr(0, entry.name.size() - kSuffix.size());
-    arrays.emplace(name, read_array(entry, place));
+    arrays.emplace(name, read_array(entry, place_of(entry)));
   }
   return arrays;
 }

@@ -84,7 +84,8 @@ std::vector<std::pair<PickleValue, PickleValue>> PickleValue::pairs() const {
 
 std::string PickleValue::callee() const {
   DITMOE_ASSERT(is(PickleKind::kObject));
-  return PickleValue(pickle_, pickle_->node(index_).first).global();
+  const PickleValue callee(pickle_, pickle_->node(index_).first);
+  return callee.is(PickleKind::kGlobal) ? callee.global() : callee.describe();
 }
 
 PickleValue PickleValue::arguments() const {

@@ -118,11 +118,24 @@ void PickleBuilder::add_pairs(uint32_t dict, std::span<const uint32_t> values) {
   }
 }
 
+bool PickleBuilder::is_attribute(uint32_t index) const {
+  if (pickle_.nodes_[index].kind != PickleKind::kObject) return false;
+  const std::string name = value(index).callee();
+  return name == "__builtin__.getattr" || name == "builtins.getattr";
+}
+
 uint32_t PickleBuilder::call(uint32_t callee, uint32_t arguments) {
-  const std::string name = value(callee).global();
-  const bool is_ordered_dict = name == "collections.OrderedDict" && value(arguments).size() == 0;
-  if (is_ordered_dict || name == "collections.defaultdict") return container(PickleKind::kDict);
+  const PickleKind kind = node(callee).kind;
+  if (kind == PickleKind::kGlobal) {
+    const std::string name = value(callee).global();
+    const size_t most = name == "collections.OrderedDict" ? 0 : 1;  // the default's factory
+    const bool is_dict = name == "collections.OrderedDict" || name == "collections.defaultdict";
+    if (is_dict && value(arguments).size() <= most) return container(PickleKind::kDict);
+  } else if (!is_attribute(callee)) {
+    fail("expected a class or function, found {}", value(callee).describe());
+  }
   const uint32_t object = add({.kind = PickleKind::kObject, .first = callee, .second = arguments});
+  deepen(object, callee);
   deepen(object, arguments);
   return object;
 }

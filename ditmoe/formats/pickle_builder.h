@@ -49,8 +49,8 @@ class PickleBuilder {
   // Adds keys and values, in turn, to a dict, or to an object, which keeps nothing.
   void add_pairs(uint32_t dict, std::span<const uint32_t> values);
 
-  // What calling a global with a tuple would give. Dictionaries with an order, or a default, are
-  // dicts.
+  // What calling a global, or an attribute, with a tuple would give. Dictionaries with an order, or
+  // a default, are dicts.
   uint32_t call(uint32_t callee, uint32_t arguments);
 
   // Sets up an object from a state. A dict's attributes are not kept.
@@ -68,6 +68,9 @@ class PickleBuilder {
 
   uint32_t add(Node node);
   void link(uint32_t container, uint32_t key, uint32_t element);
+
+  // A class within another, as old protocols name it: getattr(Outer, "Inner").
+  bool is_attribute(uint32_t index) const;
 
   // outer contains inner from now on.
   void deepen(uint32_t outer, uint32_t inner);

@@ -365,7 +365,7 @@ class PickleMachine {
 
   void push_call() {
     const uint32_t arguments = stack_.pop(PickleKind::kTuple, "a tuple of arguments");
-    const uint32_t callee = stack_.pop(PickleKind::kGlobal, "a class or function");
+    const uint32_t callee = stack_.pop("a class or function");
     stack_.push(builder_.call(callee, arguments));
   }
 

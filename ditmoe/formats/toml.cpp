@@ -36,17 +36,46 @@ std::string shown(std::string_view part) {
   return is_bare(part) && part.size() <= kMaxShown ? std::string(part) : printable(part);
 }
 
+// Past the string that begins at text[begin] with a quote, or at the end of the line or the text
+// where it does not end, which is for the parser to say.
+size_t end_of_string(std::string_view text, size_t begin) {
+  const char quote = text[begin];
+  const std::string thrice(3, quote);
+  const bool is_long = text.substr(begin).starts_with(thrice);
+  for (size_t i = begin + (is_long ? 3 : 1); i < text.size(); ++i) {
+    if (text[i] == '\\' && quote == '"') {
+      ++i;
+    } else if (is_long ? text.substr(i).starts_with(thrice) : text[i] == quote) {
+      if (!is_long) return i + 1;
+      // The last of up to five quotes end the string.
+      const size_t other = text.find_first_not_of(quote, i);
+      return std::min({other, i + 5, text.size()});
+    } else if (!is_long && text[i] == '\n') {
+      return i;
+    }
+  }
+  return text.size();
+}
+
 // The parser builds a table for each part of a dotted key and frees them recursively: a megabyte of
 // "a.a.a" would exhaust the stack. Nested brackets it limits itself.
 void check_dots(std::string_view text, const std::string& source) {
   int line = 1;
   int dots = 0;
-  for (const char c : text) {
-    if (c == '\n') ++line;
-    if (c == '.' && ++dots > kMaxDots) {
+  for (size_t i = 0; i < text.size();) {
+    const char c = text[i];
+    size_t next = i + 1;
+    if (c == '#') {
+      next = std::min(text.find('\n', i), text.size());
+    } else if (c == '"' || c == '\'') {
+      next = end_of_string(text, i);
+    } else if (c == '.' && ++dots > kMaxDots) {
       bad_input("{}:{}: expected at most {} dots in a key", source, line, kMaxDots);
+    } else if (std::string_view("\n=,[]{}").find(c) != std::string_view::npos) {
+      dots = 0;
     }
-    if (c != '.' && c != ' ' && c != '\t' && c != '"' && c != '\'' && !is_bare({&c, 1})) dots = 0;
+    line += static_cast<int>(std::ranges::count(text.substr(i, next - i), '\n'));
+    i = next;
   }
 }
 

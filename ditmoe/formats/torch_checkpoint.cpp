@@ -114,6 +114,7 @@ TorchWeights find_torch_weights(const TorchArchive& archive, std::optional<Weigh
   const std::string& path = archive.path;
   TorchWeights found;
   std::unordered_set<std::string_view> names;
+  NameLengths lengths(path);
   for (const auto& [key, value] : find_set(archive.pickle.root(), weights, path).pairs()) {
     if (!is_torch_tensor(value)) continue;
     if (!key.is(PickleKind::kText) || !is_utf8(key.text())) {
@@ -130,6 +131,7 @@ TorchWeights find_torch_weights(const TorchArchive& archive, std::optional<Weigh
                 key.byte(),
                 printable(key.text()));
     }
+    lengths.add(key.text());
     found.emplace_back(key.text(), value);
     if (found.size() > kMaxTensors) {
       bad_input("{}: expected at most {} tensors, found more", path, kMaxTensors);
@@ -149,7 +151,8 @@ std::map<std::string, std::string> read_torch_arguments(const PickleValue& root)
     const auto text = argument(value);
     if (!text || !key.is(PickleKind::kText) || !is_plain_text(key.text())) continue;
     if (arguments.size() == kMost) break;
-    arguments.emplace(fmt::format("{}.{}", kArgumentsKey, key.text()), *text);
+    // The last of two counts, as in Python.
+    arguments.insert_or_assign(fmt::format("{}.{}", kArgumentsKey, key.text()), *text);
   }
   return arguments;
 }

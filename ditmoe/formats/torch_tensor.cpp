@@ -143,11 +143,17 @@ class TensorReader {
     }
     expect(arguments[4], PickleKind::kBool, "whether a gradient is wanted");
     check_hooks(arguments[5]);
-    if (arguments.size() == 7 && !arguments[6].is(PickleKind::kNone)) {
-      expect(arguments[6], PickleKind::kDict, "a dict of attributes");
-    }
+    if (arguments.size() == 7 && !arguments[6].is(PickleKind::kNone)) check_lazy(arguments[6]);
     place(arguments[1], first, storage, tensor);
     return tensor;
+  }
+
+  // Whether the values are to be negated or conjugated when they are looked at: {"neg": True}.
+  void check_lazy(const PickleValue& value) const {
+    expect(value, PickleKind::kDict, "a dict of attributes");
+    if (value.size() > 0) {
+      fail(value, "expected values as they are stored, found {} to apply", value.size());
+    }
   }
 
   // ("storage", class, name, device, elements); before version 1.6 also None, or a part of it.
@@ -186,7 +192,9 @@ class TensorReader {
       fail(key, "expected a storage {}, found none in the file", printable(key.text()));
     }
     const std::span<const std::byte> bytes = found->second;
-    if (elements > bytes.size() || elements * base::size_of(dtype) != bytes.size()) {
+    // A storage of bytes, looked at as larger elements, may have a rest.
+    const size_t size = base::size_of(dtype);
+    if (elements > bytes.size() / size || bytes.size() - elements * size >= size) {
       fail(key,
            "expected a storage of {} elements {}, found {} bytes in the file",
            elements,

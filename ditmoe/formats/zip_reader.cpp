@@ -40,6 +40,13 @@ struct Header {
   std::string_view name;
 };
 
+// Where an entry stands, from its local header to the end of its data.
+struct Place {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  bool has_descriptor = false;  // which follows
+};
+
 struct Directory {
   uint64_t offset = 0;
   uint64_t bytes = 0;
@@ -87,8 +94,9 @@ class DirectoryReader {
   Header read_central(uint64_t& offset) const;
   Header read_local(uint64_t offset, uint64_t& data_offset) const;
   void read_zip64_field(uint64_t offset, uint64_t bytes, Header& header, bool central) const;
+  void check_end32(uint64_t end32, const Directory& directory) const;
   ZipEntry make_entry(const Header& central, uint64_t directory_offset) const;
-  void check_no_overlap(std::vector<std::pair<uint64_t, uint64_t>> ranges) const;
+  void check_places(std::vector<Place> places, uint64_t directory_offset) const;
 
   std::span<const std::byte> archive_;
   const std::string& path_;
@@ -105,7 +113,9 @@ Directory DirectoryReader::find_directory() const {
   expect_signature(end, 0x06054B50, "the end of a zip archive without comment");
   if (load<uint16_t>(end + 20) != 0) bad_input("{}: byte {}: zip comment cut off", path_, end);
   if (end >= kEnd64LocatorBytes && load<uint32_t>(end - kEnd64LocatorBytes) == 0x07064B50) {
-    return find_directory64(end - kEnd64LocatorBytes);
+    const Directory directory = find_directory64(end - kEnd64LocatorBytes);
+    check_end32(end, directory);
+    return directory;
   }
   if (load<uint16_t>(end + 4) != 0 || load<uint16_t>(end + 6) != 0 ||
       load<uint16_t>(end + 8) != load<uint16_t>(end + 10)) {
@@ -147,6 +157,24 @@ Directory DirectoryReader::find_directory64(uint64_t locator) const {
               directory.offset);
   }
   return directory;
+}
+
+// The end without zip64 must leave a value to the one with it or repeat it: there are readers that
+// look at this one first.
+void DirectoryReader::check_end32(uint64_t end32, const Directory& directory) const {
+  const auto agrees = [](uint64_t found, uint64_t saturated, uint64_t expected) {
+    return found == saturated || found == expected;
+  };
+  if (!agrees(load<uint16_t>(end32 + 4), 0xFFFF, 0) ||
+      !agrees(load<uint16_t>(end32 + 6), 0xFFFF, 0) ||
+      !agrees(load<uint16_t>(end32 + 8), 0xFFFF, directory.entries) ||
+      !agrees(load<uint16_t>(end32 + 10), 0xFFFF, directory.entries) ||
+      !agrees(load<uint32_t>(end32 + 12), kSaturated, directory.bytes) ||
+      !agrees(load<uint32_t>(end32 + 16), kSaturated, directory.offset)) {
+    bad_input("{}: byte {}: expected the end of the zip archive to agree with its zip64 end",
+              path_,
+              end32);
+  }
 }
 
 // The 64-bit values follow one another in the order of the saturated 32-bit ones they replace.
@@ -230,10 +258,13 @@ ZipEntry DirectoryReader::make_entry(const Header& central, uint64_t directory_o
   uint64_t data_offset = 0;
   const Header local = read_local(central.local_offset, data_offset);
   // With a data descriptor the local header may leave sizes and checksum empty.
-  const bool sizes_agree = local.crc == central.crc && local.bytes == central.bytes &&
-                           local.stored_bytes == central.stored_bytes;
+  const bool may_be_empty = (local.flags & kFlagDescriptor) != 0;
+  const auto agrees = [may_be_empty](uint64_t found, uint64_t expected) {
+    return found == expected || (may_be_empty && found == 0);
+  };
   if (local.name != central.name || local.method != central.method ||
-      local.flags != central.flags || (!sizes_agree && (local.flags & kFlagDescriptor) == 0)) {
+      local.flags != central.flags || !agrees(local.crc, central.crc) ||
+      !agrees(local.bytes, central.bytes) || !agrees(local.stored_bytes, central.stored_bytes)) {
     bad_input("{}: expected its header at byte {} to agree with the zip directory",
               place,
               central.local_offset);
@@ -261,12 +292,27 @@ ZipEntry DirectoryReader::make_entry(const Header& central, uint64_t directory_o
           take(data_offset, central.stored_bytes)};
 }
 
-void DirectoryReader::check_no_overlap(std::vector<std::pair<uint64_t, uint64_t>> ranges) const {
-  std::sort(ranges.begin(), ranges.end());
-  for (size_t i = 1; i < ranges.size(); ++i) {
-    if (ranges[i].first < ranges[i - 1].second) {
-      bad_input("{}: byte {}: expected zip entries that do not overlap", path_, ranges[i].first);
+// Entries fill the archive up to its directory: what none of them covers could be another one, for
+// readers that go by local headers.
+void DirectoryReader::check_places(std::vector<Place> places, uint64_t directory_offset) const {
+  std::ranges::sort(places, {}, &Place::begin);
+  places.push_back({directory_offset, directory_offset, false});
+  Place last;
+  for (const Place& place : places) {
+    if (place.begin < last.end) {
+      bad_input("{}: byte {}: expected zip entries that do not overlap", path_, place.begin);
     }
+    // A descriptor: checksum and two sizes of 4 or 8 bytes, with or without a signature.
+    const uint64_t gap = place.begin - last.end;
+    const bool is_descriptor =
+        last.has_descriptor && (gap == 12 || gap == 16 || gap == 20 || gap == 24);
+    if (gap != 0 && !is_descriptor) {
+      bad_input("{}: byte {}: expected a zip entry or the directory here, found {} other bytes",
+                path_,
+                last.end,
+                gap);
+    }
+    last = place;
   }
 }
 
@@ -283,7 +329,7 @@ std::vector<ZipEntry> DirectoryReader::read() {
         "{}: expected at most {} zip entries, found {}", path_, kMaxEntries, directory.entries);
   }
   std::vector<ZipEntry> entries;
-  std::vector<std::pair<uint64_t, uint64_t>> ranges;  // from local header to the end of the data
+  std::vector<Place> places;
   std::set<std::string_view> names;
   uint64_t offset = directory.offset;
   for (uint64_t i = 0; i < directory.entries; ++i) {
@@ -293,7 +339,9 @@ std::vector<ZipEntry> DirectoryReader::read() {
     }
     entries.push_back(make_entry(header, directory.offset));
     const auto end = entries.back().stored.data() + entries.back().stored.size();
-    ranges.emplace_back(header.local_offset, static_cast<uint64_t>(end - archive_.data()));
+    places.push_back({header.local_offset,
+                      static_cast<uint64_t>(end - archive_.data()),
+                      (header.flags & kFlagDescriptor) != 0});
   }
   if (offset != directory.offset + directory.bytes) {
     bad_input("{}: byte {}: expected the zip directory to end here, found {} more bytes",
@@ -301,7 +349,7 @@ std::vector<ZipEntry> DirectoryReader::read() {
               offset,
               directory.offset + directory.bytes - offset);
   }
-  check_no_overlap(std::move(ranges));
+  check_places(std::move(places), directory.offset);
   return entries;
 }
 

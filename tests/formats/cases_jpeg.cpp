@@ -33,6 +33,19 @@ std::string padded(std::string file) {
   return file.insert(2, comment + comment);
 }
 
+// 190 scans of three million grey pixels in a few kilobytes.
+std::string many_scans_of_many_pixels() {
+  constexpr int kWidth = 2048;
+  constexpr int kHeight = 1536;
+  const std::vector<uint8_t> grey(size_t{kWidth} * kHeight, 128);
+  return write_jpeg(
+      kWidth,
+      kHeight,
+      1,
+      grey,
+      {.input = JCS_GRAYSCALE, .stored = JCS_GRAYSCALE, .progressive = true, .levels = 3});
+}
+
 }  // namespace
 
 std::vector<MalformedCase> jpeg_cases() {
@@ -85,6 +98,7 @@ std::vector<MalformedCase> jpeg_cases() {
        padded(with(several, kProgressive, 5, big(8000) + big(8000))),
        "several scans"},
       {"HundredsOfScans", scans, "at most 256 scans"},
+      {"ManyScansOfManyPixels", many_scans_of_many_pixels, "expected at most 8"},
       {"GifNamedJpg", "GIF89a\x01\x01", "expected a PNG or a JPEG, found a GIF"},
       {"WebpNamedJpg", "RIFF\x01\x01\x01\x01WEBPVP8 ", "found a WebP"},
       {"ZeroBytes", "", "found an empty file"},

@@ -88,10 +88,24 @@ std::vector<MalformedCase> npy_cases() {
   };
 }
 
+// Arrays of zeros, each small enough to be believed, and one whose checksum is wrong.
+std::string many_claims() {
+  constexpr size_t kEach = 8'000'000;
+  std::vector<ZipPart> parts;
+  for (const char* name : {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"}) {
+    parts.push_back({.name = std::string(name) + ".npy",
+                     .content = npy(dict("'|u1'", "False", "(8000000,)"), kEach),
+                     .deflated = true});
+  }
+  parts.back().crc_error = 1;
+  return zip_of(parts);
+}
+
 std::vector<MalformedCase> more_npy_cases() {
   const std::string type = "a little-endian type";
   constexpr size_t kLarge = 100'000'000;
   return {
+      {"ManyClaims", many_claims, "expected checksum"},
       {"TypeBigEndianInt", with_dict("'>i8'", "False", "()", 8), type},
       {"TypeNative", with_dict("'=f4'", "False", "()"), type},
       {"TypeWithoutOrder", with_dict("'f4'", "False", "()"), type},

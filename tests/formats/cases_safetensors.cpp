@@ -173,6 +173,17 @@ std::string long_texts() {
   return text + "\"a\":\"\"}}";
 }
 
+std::string tensors_of_long_names() {
+  std::string header = "{";
+  for (int i = 0; i < 9000; ++i) {
+    header +=
+        fmt::format("{}\"{:01000}\":{{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}",
+                    i == 0 ? "" : ",",
+                    i);
+  }
+  return file_of(header + "}");
+}
+
 // Headers that ask for time or memory.
 std::vector<MalformedCase> large_cases() {
   const std::string token = "expected a string or number of at most 4194304 bytes";
@@ -199,6 +210,7 @@ std::vector<MalformedCase> large_cases() {
       {"LongName", named(1'000'000), "(1000000 bytes)"},
       {"NameOfFourMillionBytes", named(4'000'000), "(4000000 bytes)"},
       {"NameOfTenMillionBytes", named(10'000'000), token},
+      {"NamesOfManyBytes", tensors_of_long_names, "of at most 8388608 bytes together"},
       {"NullsInOneEntry", listed("null,"), memory},
       {"EmptyObjectsInOneEntry", listed("{},"), memory},
       {"KeysInOneEntry", [] { return file_of("{\"t\":{" + many_keys()); }, memory},

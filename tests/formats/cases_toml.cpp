@@ -62,6 +62,13 @@ std::vector<MalformedCase> toml_cases() {
       {"DeepDottedKey", repeated("a.", 100'000) + "a = 1", "at most 32 dots"},
       {"DeepHeader", "[" + repeated("a . ", 60'000) + "a]", "at most 32 dots"},
       {"DeepQuotedKey", repeated("\"a\".", 50'000) + "a = 1", "at most 32 dots"},
+      {"DeepQuotedKeyOfSigns", repeated("\"$\".", 60'000) + "a = 1", "at most 32 dots"},
+      {"DeepKeyBehindQuotes",
+       "a = {b = \"\"\"x\"\"\"\"\", " + repeated("a.", 60'000) + "a = 1}",
+       "at most 32 dots"},
+      {"DeepKeyBehindEscape",
+       "a = {b = \"\\\\\", " + repeated("a.", 60'000) + "a = 1}",
+       "at most 32 dots"},
       {"Large", repeated("# comment\n", 30'000), "at most 262144 bytes"},
   };
 }

@@ -161,6 +161,7 @@ std::vector<MalformedCase> function_cases() {
       tensor_case("EightArguments",
                   {.rest = "}}"},
                   "expected 6 to 7 arguments of torch._utils._rebuild_tensor_v2, found 8"),
+      tensor_case("Negated", {.rest = "}" + pickled_text("neg") + "\x88s"}, "found 1 to apply"),
       tensor_case("AttributesMade",
                   {.rest = pickled_global("os", "system") + ")R"},
                   "expected a dict of attributes, found an object"),

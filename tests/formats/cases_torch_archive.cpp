@@ -117,7 +117,8 @@ std::vector<MalformedCase> archive_cases() {
       MalformedCase{"StorageShort",
                     changed([](Parts& p) { p[2].content.pop_back(); }),
                     "expected a storage of 2 elements F32, found 7 bytes"},
-      MalformedCase{"StorageLong", changed([](Parts& p) { p[2].content += "a"; }), "found 9 bytes"},
+      MalformedCase{
+          "StorageLong", changed([](Parts& p) { p[2].content += "abcd"; }), "found 12 bytes"},
       MalformedCase{"StorageGone",
                     changed([](Parts& p) { p.erase(p.begin() + 2); }),
                     "expected a storage \"0\", found none"},

@@ -59,6 +59,30 @@ std::string deflate_cut() {
                   .claimed_bytes = static_cast<int64_t>(kGood.size())}});
 }
 
+// An archive of two entries, and a third before, between or behind them that its directory lacks.
+std::string hidden_entry(size_t place) {
+  constexpr size_t kEndBytes = 22;
+  constexpr size_t kEntryBytes = 51;
+  std::vector<ZipPart> parts = {{.name = "a.npy", .content = kGood},
+                                {.name = "b.npy", .content = kGood}};
+  parts.insert(parts.begin() + static_cast<std::ptrdiff_t>(place),
+               {.name = "c.npy", .content = kGood});
+  std::string zip = zip_of(parts);
+  zip.erase(zip.size() - kEndBytes - (3 - place) * kEntryBytes, kEntryBytes);
+  zip = patched(zip, -14, std::string("\2\0\2", 3));
+  return patched(zip, -10, std::string(1, static_cast<char>(2 * kEntryBytes)));
+}
+
+// An entry whose sizes follow its data, in so many bytes.
+std::string one_described(size_t bytes = 16) {
+  constexpr size_t kTail = 22 + 51;
+  std::string zip = zip_of({{.name = "a.npy", .content = kGood, .flags = 8}});
+  std::string offset;
+  append_little(offset, static_cast<uint32_t>(zip.size() - kTail + bytes));
+  zip.insert(zip.size() - kTail, bytes, 'd');
+  return patched(zip, -6, offset);
+}
+
 std::vector<MalformedCase> zip_entry_cases() {
   const ZipPart good = {.name = "a.npy", .content = kGood};
   const std::string both =
@@ -122,6 +146,16 @@ std::vector<MalformedCase> zip_entry_cases() {
        zip_of({{.name = "a.npy", .content = "", .method = 8, .claimed_bytes = 5}}),
        "expected 10 more bytes, found 5"},
       {"DeflateCut", deflate_cut(), "expected more data"},
+      {"HiddenFirst", hidden_entry(0), "byte 0: expected a zip entry or the directory here"},
+      {"HiddenBetween", hidden_entry(1), "expected a zip entry or the directory here, found 1"},
+      {"HiddenLast", hidden_entry(2), "expected a zip entry or the directory here, found 1"},
+      {"DescriptorOfOtherSizes",
+       patched(one_described(), 18, "xxxxxxxx"),
+       "to agree with the zip directory"},
+      {"DescriptorOfOtherChecksum",
+       patched(one_described(), 14, "xxxx"),
+       "to agree with the zip directory"},
+      {"DescriptorTooLong", one_described(17), "found 17 other bytes"},
   };
 }
 
@@ -138,6 +172,8 @@ std::vector<MalformedCase> zip64_cases() {
        "the zip directory to end"},
       {"EndElsewhere", with_zip64_end(zip, {.end_offset = 1}), "the zip64 end just before"},
       {"EndFarAway", with_zip64_end(zip, {.end_offset = kMinusOne}), "the zip64 end just before"},
+      {"EndsDiffer", patched(with_zip64_end(zip), -6, "xx"), "to agree with its zip64 end"},
+      {"EndsDifferInCount", patched(with_zip64_end(zip), -14, "xx"), "to agree"},
       {"NoRoomForEnd", with_zip64_end(zip).substr(with_zip64_end(zip).size() - 42), "just before"},
   };
 }

@@ -227,6 +227,21 @@ std::string repeated(const std::string& text, int count) {
   return out;
 }
 
+TEST(TomlTest, DotsElsewhereThanInKeysAreNotCounted) {
+  const std::string dots(60, '.');
+  const std::string thrice(3, '\'');
+  TomlDocument document = TomlDocument::parse("# " + dots + "\na = \"" + dots + "\\\"" + dots +
+                                                  "\"\nb = [1.5, 2.5]\nc = " + thrice + "\n" +
+                                                  dots + "''" + dots + thrice + "\n",
+                                              "a.toml");
+  std::string a;
+  std::string c;
+  document.get("a", a);
+  document.get("c", c);
+  EXPECT_EQ(a, dots + "\"" + dots);
+  EXPECT_EQ(c, dots + "''" + dots);
+}
+
 TEST(TomlTest, TheDeepestDocumentAllowedFitsTheStack) {
   const std::string level = "{" + repeated("a.", 30) + "a=";
   TomlDocument document =

@@ -96,6 +96,10 @@ TEST_F(TorchFileTest, StridesOffsetsAndExpansion) {
             (Doubles{0, 2, 1, 3}));
 }
 
+TEST_F(TorchFileTest, StoragesOfBytesMayHaveARest) {
+  EXPECT_EQ(read({.size = {2}, .elements = 2}, counted_floats(2) + "abc"), (Doubles{0, 1}));
+}
+
 TEST_F(TorchFileTest, TensorsWithoutElements) {
   EXPECT_EQ(read({.size = {0}, .stride = {1}, .elements = 6}, counted_floats(6)), Doubles{});
   EXPECT_EQ(read({.size = {3, 0}, .stride = {1, 1}, .elements = 0}, ""), Doubles{});
@@ -253,6 +257,35 @@ TEST_F(TorchFileTest, ObjectsBesideTheWeightsAreNeverMade) {
                     counted_floats(2)));
   EXPECT_EQ(file->entries().size(), 1U);
   EXPECT_FALSE(std::filesystem::exists(dir_.file("made")));
+}
+
+// getattr(owner, name), as protocol 2 names a class within another.
+std::string pickled_attribute(const std::string& owner, const std::string& name) {
+  return pickled_global("__builtin__", "getattr") + "(" + owner + pickled_text(name) + "tR";
+}
+
+TEST_F(TorchFileTest, NestedClassesArePassedOver) {
+  const std::string config =
+      pickled_attribute(pickled_global("run", "Outer"), "Config") + ")\x81}b";
+  const std::string weights = pickled_dict({{"w", PickledTensor{}.opcodes()}});
+  const auto file = open(torch_file_of(
+      pickled_dict({{"state_dict", weights}, {"hyper_parameters", config}}), counted_floats(2)));
+  EXPECT_EQ(file->entries().size(), 1U);
+  // Called like the function that makes tensors, an attribute makes none.
+  const std::string disguised =
+      pickled_attribute(pickled_global("torch", "_utils"), "_rebuild_tensor_v2");
+  const std::string made = PickledTensor{.function = disguised}.opcodes();
+  const std::string path =
+      torch_file_of(pickled_dict({{"state_dict", pickled_dict({{"w", made}})}}), counted_floats(2));
+  expect_refused(path, "expected weights by name");
+}
+
+TEST_F(TorchFileTest, TheLastOfTwoArgumentsCounts) {
+  const std::string twice = "}(" + pickled_text("rf") + "\x89" + pickled_text("rf") + "\x88u";
+  const std::string weights = pickled_dict({{"w", PickledTensor{}.opcodes()}});
+  const auto file =
+      open(torch_file_of(pickled_dict({{"ema", weights}, {"args", twice}}), counted_floats(2)));
+  EXPECT_EQ(file->metadata().at("args.rf"), "true");
 }
 
 // torch.serialization.set_crc32_options(False) writes other numbers in place of checksums.

@@ -122,7 +122,9 @@ inline std::string with_zip64_end(const std::string& zip, const Zip64Errors& err
   append_little(out, uint32_t{0});
   append_little(out, end_offset + errors.end_offset);
   append_little(out, uint32_t{1});
-  return out + end;
+  if (errors.more_entries == 0) return out + end;
+  // What 16 bits cannot say is left to the zip64 end.
+  return out + end.substr(0, 8) + std::string(4, '\xff') + end.substr(12);
 }
 
 // Writes an archive of two stored entries as PyTorch does beyond 4 GiB: the first of `large` bytes,
