@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/safetensors.h"
 #include "ditmoe/kernels/matmul.h"
 #include "ditmoe/networks/model_metadata.h"
@@ -142,7 +143,7 @@ void Classifier::State::load(const formats::SafetensorsFile& file) {
     if (std::none_of(specs.begin(), specs.end(), [&](const TensorSpec& spec) {
           return spec.name == entry.name;
         })) {
-      base::bad_input("{}: unknown tensor {}", file.path(), entry.name);
+      base::bad_input("{}: unknown tensor {}", file.path(), formats::printable(entry.name));
     }
   }
   for (size_t i = 0; i < specs.size(); i += 2) {
@@ -193,6 +194,7 @@ Classifier Classifier::open(const std::string& path, base::ThreadPool& pool) {
   auto state = std::make_shared<State>(*config, pool);
   state->class_names = read_class_names(file.metadata(), config->num_classes, path);
   state->load(file);
+  file.expect_whole();
   return Classifier(std::move(state));
 }
 

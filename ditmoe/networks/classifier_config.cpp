@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/base/quoted.h"
 #include "ditmoe/networks/classifier.h"
 
 namespace ditmoe::networks {
@@ -76,7 +77,7 @@ ClassifierConfig classifier_config_from_json(const base::Json& json, const std::
   ClassifierConfig config;
   for (const auto& [key, value] : json.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
-      base::bad_input("{}: unknown key '{}'", source, key);
+      base::bad_input("{}: unknown key {}", source, base::quoted(key));
     }
     if (key == "image_size") config.image_size = whole_number(value, source, key);
     if (key == "channels") config.channels = whole_number(value, source, key);

@@ -116,7 +116,7 @@ struct FieldReader {
 
   // What stands there instead, short enough for one line.
   std::string found() const {
-    return json.is_structured() ? json.type_name() : json.dump().substr(0, 40);
+    return json.is_structured() ? json.type_name() : json.dump(-1, ' ', true).substr(0, 40);
   }
 };
 

@@ -97,7 +97,8 @@ const std::byte* ExpertStream::acquire(int64_t layer) {
   const int64_t streamed = static_cast<int64_t>(layers_.size()) - resident_;
   const auto wait_for_next = [&] {
     changed_.wait(lock, [&] { return error_ || read_count_ > released_count_; });
-    if (error_) std::rethrow_exception(error_);
+    // Layers that were read before the fault are good.
+    if (read_count_ <= released_count_) std::rethrow_exception(error_);
   };
   wait_for_next();
   // Regions are used one at a time, in order; those of a forward that was given up are passed over.

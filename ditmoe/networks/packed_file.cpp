@@ -168,6 +168,16 @@ void check_packed(const formats::TensorFile& file, const DitConfig& config, Prec
                       base::name_of(view.dtype),
                       base::to_string(view.shape));
     }
+    // Used where they stand, all but the checksums.
+    const size_t alignment = base::size_of(entry.dtype);
+    const uint64_t offset = file.entry(entry.name).offset;
+    if (entry.name != kChecksumTensor && offset % alignment != 0) {
+      base::bad_input("{}: tensor '{}': expected its data at a multiple of {} bytes, found {}",
+                      file.path(),
+                      entry.name,
+                      alignment,
+                      offset);
+    }
   }
 }
 

@@ -29,9 +29,14 @@ void replace(std::string& name, std::string_view from, std::string_view to) {
 }  // namespace
 
 std::string canonical_name(std::string name_in_file) {
-  // As wrappers for parallel training and compilation call what they wrap.
-  for (const std::string_view wrapper : {"module.", "_orig_mod."}) {
-    if (name_in_file.starts_with(wrapper)) name_in_file.erase(0, wrapper.size());
+  // As wrappers for parallel training, compilation and Lightning call what they wrap, in any order.
+  constexpr std::array<std::string_view, 3> kWrappers = {"module.", "_orig_mod.", "model."};
+  const auto wraps = [&name_in_file](std::string_view wrapper) {
+    return name_in_file.starts_with(wrapper);
+  };
+  for (auto found = std::ranges::find_if(kWrappers, wraps); found != kWrappers.end();
+       found = std::ranges::find_if(kWrappers, wraps)) {
+    name_in_file.erase(0, found->size());
   }
   for (const auto& [foreign, canonical] : kSpellings) replace(name_in_file, foreign, canonical);
   return name_in_file;

@@ -21,7 +21,8 @@ struct NamedShape {
 using ShapeTable = std::map<std::string, NamedShape>;
 
 // The canonical spelling of a tensor's name: attn.Wqkv and attn.out_proj, as checkpoints with
-// qk-norm have them, become attn.qkv and attn.proj; the prefixes module. and _orig_mod. go.
+// qk-norm have them, become attn.qkv and attn.proj; the prefixes module., _orig_mod.
+// and model. go.
 std::string canonical_name(std::string name_in_file);
 
 // The other spelling of attention, of a canonical name: attn.Wqkv and attn.out_proj.

@@ -125,9 +125,9 @@ ShapeTable vae_shape_table(const std::vector<NamedShape>& tensors, const std::st
     if (!belongs(name)) continue;
     const auto [place, added] = table.emplace(translate(name, levels), tensor);
     if (!added) {
-      base::bad_input("{}: expected one tensor '{}', found {} and {}",
+      base::bad_input("{}: expected one tensor {}, found {} and {}",
                       source,
-                      place->first,
+                      formats::printable(place->first),
                       formats::printable(place->second.name_in_file),
                       formats::printable(tensor.name_in_file));
     }

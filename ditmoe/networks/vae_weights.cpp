@@ -78,11 +78,6 @@ bool folder_exists(const fs::path& path) {
   return fs::is_directory(path, error);
 }
 
-bool anything_exists(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
-
 Located locate(const std::string& path) {
   fs::path weights = path;
   // The folder of a whole pipeline holds the autoencoder's as vae/.
@@ -90,11 +85,9 @@ Located locate(const std::string& path) {
   const bool is_folder = folder_exists(weights);
   const fs::path config = (is_folder ? weights : weights.parent_path()) / kConfigName;
   const bool is_diffusers = is_folder || weights.filename().string().starts_with(kWeightsName);
-  // What diffusers wrote before safetensors.
-  const fs::path old = weights / (std::string(kWeightsName) + ".bin");
-  const bool is_old = is_folder && anything_exists(old) &&
-                      !anything_exists(weights / (std::string(kWeightsName) + ".safetensors"));
-  return {is_old ? old : weights, is_diffusers && anything_exists(config) ? config.string() : ""};
+  std::error_code error;
+  const bool has_config = is_diffusers && fs::exists(config, error);
+  return {weights.string(), has_config ? config.string() : ""};
 }
 
 // Both spellings call the first convolution of the encoder by this name, alone or in a whole

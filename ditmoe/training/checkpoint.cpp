@@ -107,6 +107,7 @@ void read_flat(const formats::SafetensorsFile& file,
     std::memcpy(out, view.data, view.bytes());
     out += view.size();
   }
+  file.expect_whole();
 }
 
 // What the random numbers and the order of the images depend on, by recipe key.

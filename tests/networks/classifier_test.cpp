@@ -230,7 +230,7 @@ TEST(ClassifierTest, RefusesTensorsThatDoNotFit) {
   expect_refused(misshapen, "tensor head.weight: expected shape [3, 6], found [3, 5]");
   SmallModel unknown(kSmall);
   unknown.tensors["conv.2.bias"] = base::Tensor(base::DType::kF32, {7});
-  expect_refused(unknown, "unknown tensor conv.2.bias");
+  expect_refused(unknown, "unknown tensor \"conv.2.bias\"");
 }
 
 TEST(ClassifierTest, RefusesImpossibleShapes) {
@@ -245,7 +245,7 @@ TEST(ClassifierTest, RefusesImpossibleShapes) {
   refuse(R"({"image_size": 7, "conv_widths": [8, 8, 8]})", "expected 1 to 2, found 3");
   refuse(R"({"conv_widths": 32})", "conv_widths: expected a list");
   refuse(R"({"feature_size": 1.5})", "feature_size: expected a whole number");
-  refuse(R"({"depth": 3})", "unknown key 'depth'");
+  refuse(R"({"depth": 3})", "unknown key \"depth\"");
   refuse("[]", "expected an object");
 }
 

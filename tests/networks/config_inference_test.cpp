@@ -75,6 +75,8 @@ TEST(CanonicalNameTest, WrappersAreTakenOff) {
   EXPECT_EQ(canonical_name("module.blocks.0.attn.Wqkv.weight"), "blocks.0.attn.qkv.weight");
   EXPECT_EQ(canonical_name("_orig_mod.pos_embed"), "pos_embed");
   EXPECT_EQ(canonical_name("module._orig_mod.pos_embed"), "pos_embed");
+  EXPECT_EQ(canonical_name("_orig_mod.module.pos_embed"), "pos_embed");
+  EXPECT_EQ(canonical_name("module.module.model.pos_embed"), "pos_embed");
   EXPECT_EQ(canonical_name("modules.pos_embed"), "modules.pos_embed");
 }
 

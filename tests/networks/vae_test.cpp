@@ -315,7 +315,7 @@ TEST(VaeFileTest, RefusesTensorsThatDoNotFit) {
   refuse([&](Tensors& t) { t["decoder.up.2.block.0.norm1.weight"] = of({64}); },
          "[64] is none of this autoencoder's");
   refuse([&](Tensors& t) { t["encoder.mid_block.resnets.0.norm1.weight"] = of({64}); },
-         "expected one tensor 'encoder.mid.block_1.norm1.weight', found");
+         "expected one tensor \"encoder.mid.block_1.norm1.weight\", found");
   refuse(
       [&](Tensors& t) {
         for (int level = 2; level < 12; ++level) {
