@@ -84,7 +84,10 @@ Result draw_and_judge(pipeline::ModelSession& session,
 }
 
 base::Json file_json(const std::string& path) {
-  return {{"file", path}, {"sha256", base::sha256_hex(formats::MappedFile::open(path).bytes())}};
+  const auto file = formats::MappedFile::open(path);
+  const std::string sha256 = base::sha256_hex(file.bytes());
+  file.expect_whole();
+  return {{"file", path}, {"sha256", sha256}};
 }
 
 base::Json result_json(const Result& result) {

@@ -4,6 +4,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/memory.h"
+#include "ditmoe/base/quoted.h"
 #include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/networks/dit_config.h"
 #include "ditmoe/networks/model_file.h"
@@ -134,11 +135,11 @@ void print_file_details(const networks::ModelFile& model,
                          sampling.cfg_channels));
   std::string classes = std::to_string(model.config().num_classes);
   if (!model.class_names().empty()) {
-    classes += fmt::format(": {}", fmt::join(model.class_names(), ", "));
+    classes += base::escaped(fmt::format(": {}", fmt::join(model.class_names(), ", ")));
   }
   print_line("classes", classes);
   for (const auto& [key, value] : model.metadata()) {
-    if (!key.starts_with("ditmoe.")) print_line("metadata", key + ": " + value);
+    if (!key.starts_with("ditmoe.")) print_line("metadata", base::escaped(key + ": " + value));
   }
   print_tensors(file, with_tensors);
 }

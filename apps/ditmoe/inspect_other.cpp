@@ -2,6 +2,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/memory.h"
+#include "ditmoe/base/quoted.h"
 #include "ditmoe/networks/classifier.h"
 #include "ditmoe/networks/model_metadata.h"
 #include "ditmoe/networks/vae_weights.h"
@@ -137,7 +138,7 @@ void print_classifier(const std::string& path,
                          fmt::join(config.conv_widths, ", "),
                          config.feature_size));
   const std::string names =
-      class_names.empty() ? "" : fmt::format(": {}", fmt::join(class_names, ", "));
+      class_names.empty() ? "" : base::escaped(fmt::format(": {}", fmt::join(class_names, ", ")));
   print_line("classes", fmt::format("{}{}", config.num_classes, names));
   print_line("parameters", with_separators(num_parameters(networks::tensor_specs(config))));
   print_tensors(file, list_tensors);
@@ -199,7 +200,7 @@ void print_tensors(const formats::TensorFile& file, bool list) {
   if (!list) return;
   for (const formats::TensorEntry& entry : file.entries()) {
     fmt::print("    {:<48} {:<5} {}\n",
-               entry.name,
+               base::escaped(entry.name),
                base::name_of(entry.dtype),
                base::to_string(entry.shape));
   }

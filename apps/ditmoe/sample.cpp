@@ -6,6 +6,7 @@
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/log.h"
 #include "ditmoe/base/progress.h"
+#include "ditmoe/base/quoted.h"
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/pipeline/grid.h"
 #include "ditmoe/pipeline/labels.h"
@@ -97,13 +98,15 @@ void check_repeated(const Options& options, const pipeline::PictureSettings& rep
   if (options.from_png.empty()) return;
   const auto warn = [&](const char* did, const std::string& then, const std::string& now) {
     if (then == now) return;
-    base::log_warning("{} was {} by {}, not by {}", options.from_png, did, then, now);
+    base::log_warning(
+        "{} was {} by {}, not by {}", options.from_png, did, base::escaped(then), now);
   };
   warn("drawn", repeated.model, file_name(options.model));
   if (repeated.vae.empty()) return;
   if (options.vae.empty()) {
-    base::bad_input(
-        "{}: its images were decoded by {}; give --vae", options.from_png, repeated.vae);
+    base::bad_input("{}: its images were decoded by {}; give --vae",
+                    options.from_png,
+                    base::escaped(repeated.vae));
   }
   warn("decoded", repeated.vae, folder_or_file_name(options.vae));
 }
@@ -168,9 +171,9 @@ void add_what_to_draw(CLI::App& app, Options& options) {
   app.add_option("-o,--output",
                  options.output,
                  "NAME.png: one picture, a row per label; NAME/: a folder of\n"
-                 "pictures; NAME.npz: arrays arr_0 (uint8 NHWC) and arr_1 (labels),\n"
-                 "or latents (f32 NCHW) and labels of a model that draws no pictures\n"
-                 "(default: samples.png)")
+                 "pictures, new or empty; NAME.npz: arrays arr_0 (uint8 NHWC) and\n"
+                 "arr_1 (labels), or latents (f32 NCHW) and labels of a model that\n"
+                 "draws no pictures (default: samples.png)")
       ->option_text("NAME");
   app.add_option("--labels",
                  options.labels,

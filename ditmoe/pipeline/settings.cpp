@@ -5,6 +5,9 @@
 #include <optional>
 #include <set>
 #include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "ditmoe/base/quoted.h"
 #include "ditmoe/base/version.h"
@@ -17,25 +20,54 @@ namespace {
 
 constexpr double kMaxGuidance = 1000;
 
-const diffusion::SamplerInfo& find_sampler(const std::string& name) {
+const diffusion::SamplerInfo& find_sampler(const std::string& name, const std::string& place = "") {
   std::vector<std::string> names;
   for (const diffusion::SamplerInfo& info : diffusion::known_samplers()) {
     if (info.name == name) return info;
     names.push_back(info.name);
   }
   const std::string nearest = formats::nearest_word(name, names);
-  base::bad_input("sampler '{}': expected one of {}{}",
-                  name,
+  base::bad_input("{}sampler {}: expected one of {}{}",
+                  place,
+                  base::quoted(name),
                   fmt::join(names, ", "),
                   nearest.empty() ? "" : "; did you mean '" + nearest + "'?");
 }
 
-// Reads keys of a JSON object with messages that name the source.
 void check_range(const std::string& source, const char* key, int64_t value, int64_t most) {
   if (value >= 0 && value <= most) return;
   base::bad_input("{}: key '{}' must be from 0 to {}, found {}", source, key, most, value);
 }
 
+// Takes a value as it stands; false where that would round it or cut it off.
+template <typename T>
+bool take(const base::Json& json, T& value) {
+  if constexpr (std::is_integral_v<T>) {
+    if (!json.is_number_integer()) return false;
+    const bool fits = json.is_number_unsigned() ? std::in_range<T>(json.get<uint64_t>())
+                                                : std::in_range<T>(json.get<int64_t>());
+    if (fits) value = json.get<T>();
+    return fits;
+  } else if constexpr (std::is_floating_point_v<T>) {
+    if (json.is_number()) value = json.get<T>();
+    return json.is_number();
+  } else {
+    if (json.is_string()) value = json.get<T>();
+    return json.is_string();
+  }
+}
+
+template <typename T>
+bool take(const base::Json& json, std::vector<T>& values) {
+  if (!json.is_array()) return false;
+  values.resize(json.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!take(json[i], values[i])) return false;
+  }
+  return true;
+}
+
+// Reads keys of a JSON object with messages that name the source.
 class Reader {
  public:
   Reader(const base::Json& json, const std::string& source) : json_(json), source_(source) {
@@ -45,14 +77,11 @@ class Reader {
   template <typename T>
   void require(const char* key, T& value) const {
     if (!json_.contains(key)) base::bad_input("{}: key '{}' is missing", source_, key);
-    try {
-      json_.at(key).get_to(value);
-    } catch (const nlohmann::json::exception&) {
-      base::bad_input("{}: key '{}' has a value of the wrong type: {}",
-                      source_,
-                      key,
-                      json_.at(key).dump().substr(0, 40));
-    }
+    if (take(json_.at(key), value)) return;
+    base::bad_input("{}: key '{}' has a value of the wrong type or size: {}",
+                    source_,
+                    key,
+                    json_.at(key).dump(-1, ' ', true).substr(0, 40));
   }
 
   template <typename T>
@@ -114,7 +143,7 @@ std::string guided_channels_word(bool all_channels) { return all_channels ? "all
 
 bool all_channels_from(const std::string& word) {
   if (word != "3" && word != "all") {
-    base::bad_input("guided channels '{}': expected 3 or all", word);
+    base::bad_input("guided channels {}: expected 3 or all", base::quoted(word));
   }
   return word == "all";
 }
@@ -213,9 +242,15 @@ PictureSettings picture_settings_from_json(const base::Json& json, const std::st
   reader.require("model", settings.model);
   reader.read("vae", settings.vae);
   reader.require("sampler", request.sampler);
+  find_sampler(request.sampler, source + ": ");
   reader.require("steps", request.steps);
   reader.require("cfg", request.guidance.scale);
   reader.require("cfg_channels", channels);
+  if (channels != "3" && channels != "all") {
+    base::bad_input("{}: key 'cfg_channels': expected \"3\" or \"all\", found {}",
+                    source,
+                    base::quoted(channels));
+  }
   reader.require("seed", request.seed);
   reader.require("first_image", request.first_image);
   reader.require("labels", request.labels);

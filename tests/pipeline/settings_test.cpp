@@ -95,7 +95,11 @@ TEST(SettingsTest, DamagedSettingsAreNamed) {
   EXPECT_THAT(message_of(wrong), HasSubstr("x.png: key 'labels' has a value of the wrong type"));
   base::Json channels = to_json(example());
   channels["cfg_channels"] = "2";
-  EXPECT_THAT(message_of(channels), HasSubstr("expected 3 or all"));
+  EXPECT_THAT(message_of(channels),
+              HasSubstr("x.png: key 'cfg_channels': expected \"3\" or \"all\", found \"2\""));
+  base::Json sampler = to_json(example());
+  sampler["sampler"] = "\x1b[2J";
+  EXPECT_THAT(message_of(sampler), HasSubstr("x.png: sampler \"\\x1b[2J\": expected one of"));
   base::Json interval = to_json(example());
   interval["cfg_interval"] = {0.5};
   EXPECT_THAT(message_of(interval), HasSubstr("'cfg_interval': expected two numbers, found 1"));
@@ -109,6 +113,25 @@ TEST(SettingsTest, DamagedSettingsAreNamed) {
     }
   }
   EXPECT_THAT(message_of(base::Json::array()), HasSubstr("expected a JSON object"));
+}
+
+// What another type would hold only rounded or cut off.
+TEST(SettingsTest, NumbersAreNotConverted) {
+  const std::pair<const char*, base::Json> wrong[] = {{"steps", 2.9},
+                                                      {"steps", true},
+                                                      {"seed", -1},
+                                                      {"seed", 1e30},
+                                                      {"first_image", 1e300},
+                                                      {"labels", {int64_t{1} << 32}},
+                                                      {"labels", {0.5}},
+                                                      {"cfg", "2"},
+                                                      {"model", 7}};
+  for (const auto& [key, value] : wrong) {
+    base::Json json = to_json(example());
+    json[key] = value;
+    EXPECT_THAT(message_of(json), HasSubstr(std::string("x.png: key '") + key + "' has a value of"))
+        << value;
+  }
 }
 
 }  // namespace
