@@ -35,12 +35,8 @@ std::string convert_random(const Options& options, base::ThreadPool& pool) {
 }
 
 std::string convert_file(const Options& options, base::ThreadPool& pool) {
-  const auto model = networks::ModelFile::open(options.files.front(), options.overrides.over());
-  if (model.packed()) {
-    base::bad_input("{}: is packed already, in {}; convert the file it was made from",
-                    model.path(),
-                    kernels::to_word(*model.packed()));
-  }
+  const auto model =
+      open_input(options.files.front(), options.files.back(), options.overrides.over());
   return options.output.write(
       options.files.back(),
       networks::FileWeights(model),
@@ -65,7 +61,7 @@ void run(Options options) {
   if (options.random && options.overrides.any()) {
     base::bad_input("--heads, --top-k, --objective: a preset has its own");
   }
-  options.output.check(options.files.back(), options.random ? "" : options.files.front());
+  options.output.check(options.files.back());
   base::ThreadPool pool(options.common.threads);
   const std::string written =
       options.random ? convert_random(options, pool) : convert_file(options, pool);

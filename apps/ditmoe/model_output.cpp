@@ -1,13 +1,11 @@
 #include "apps/ditmoe/model_output.h"
 
-#include <filesystem>
-#include <system_error>
-
 #include <fmt/format.h>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/quoted.h"
 #include "ditmoe/formats/file.h"
+#include "ditmoe/formats/folder.h"
 #include "ditmoe/kernels/precision.h"
 #include "ditmoe/networks/model_writer.h"
 #include "ditmoe/networks/packed_file.h"
@@ -36,7 +34,7 @@ bool OutputOptions::is_packed() const {
 
 bool OutputOptions::is_diffusers() const { return format && *format == "diffusers"; }
 
-void OutputOptions::check(const std::string& path, const std::string& input) const {
+void OutputOptions::check(const std::string& path) const {
   if (format && *format != "safetensors" && *format != "packed" && *format != "diffusers") {
     base::bad_input("--format: expected safetensors, packed or diffusers, found {}",
                     base::quoted(*format));
@@ -53,13 +51,10 @@ void OutputOptions::check(const std::string& path, const std::string& input) con
     base::bad_input("--names: {} files have names of their own",
                     is_packed() ? "packed" : "diffusers");
   }
-  std::error_code ignored;  // of names that are no file yet
-  if (!input.empty() && std::filesystem::equivalent(input, path, ignored)) {
-    base::bad_input("{}: is the file to convert; write to another", path);
-  }
   if (is_diffusers() || (!is_packed() && !networks::names_a_file(path))) {
     formats::expect_new_folder(path);
   } else {
+    formats::expect_usable_name(path);
     formats::expect_writable(path);
   }
 }
@@ -85,6 +80,19 @@ std::string OutputOptions::write(const std::string& path,
   return fmt::format("{}{}",
                      is_diffusers() ? "a diffusers DiTTransformer2DModel" : "safetensors",
                      dtype ? " in " + *dtype : "");
+}
+
+networks::ModelFile open_input(const std::string& input,
+                               const std::string& output,
+                               const networks::ModelOverrides& overrides) {
+  auto model = networks::ModelFile::open(input, overrides);
+  if (model.packed()) {
+    base::bad_input("{}: is packed, in {}; expected the file it was made from",
+                    model.path(),
+                    kernels::to_word(*model.packed()));
+  }
+  formats::expect_none_of(output, formats::files_of(*model.file()));
+  return model;
 }
 
 void add_output(CLI::App& app, OutputOptions& options) {

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "ditmoe/base/thread_pool.h"
+#include "ditmoe/networks/model_file.h"
 #include "ditmoe/networks/model_metadata.h"
 #include "ditmoe/networks/weight_source.h"
 
@@ -18,8 +19,8 @@ struct OutputOptions {
   std::string names = "qkv";
 
   // Throws bad_input for words that are none or that do not go together, and for a place that
-  // cannot be written. `input` is the file that is read, empty where there is none.
-  void check(const std::string& path, const std::string& input) const;
+  // cannot be written.
+  void check(const std::string& path) const;
 
   bool is_packed() const;
   bool is_diffusers() const;
@@ -32,6 +33,12 @@ struct OutputOptions {
                     const std::string& source,
                     base::ThreadPool& pool) const;
 };
+
+// Opens the model of which another is to be written at `output`. Throws bad_input as
+// networks::ModelFile::open, for a packed one, and where `output` is one of its files.
+networks::ModelFile open_input(const std::string& input,
+                               const std::string& output,
+                               const networks::ModelOverrides& overrides);
 
 void add_output(CLI::App& app, OutputOptions& options);
 

@@ -8,6 +8,7 @@
 #include "ditmoe/base/thread_pool.h"
 #include "ditmoe/diffusion/sampler.h"
 #include "ditmoe/formats/file.h"
+#include "ditmoe/formats/folder.h"
 #include "ditmoe/formats/npz.h"
 #include "ditmoe/pipeline/model_session.h"
 #include "ditmoe/pipeline/settings.h"
@@ -79,6 +80,7 @@ void run_forward(const Options& options) {
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(
       options.files.model, options.overrides.over(), options.compute.session(), pool);
+  expect_new_output(options.files, *session.model().file());
   const networks::DitConfig& config = session.model().config();
   const Arrays arrays = formats::read_npz(options.files.input);
   const base::Tensor x = read_images(arrays, "x", config, options.files.input);
@@ -107,6 +109,7 @@ void run_forward(const Options& options) {
         x.as<float>(), fraction.as<float>(), y.as<int32_t>(), out_t_fraction.as<float>());
     results.emplace_back("out_t_fraction", out_t_fraction.view());
   }
+  session.model().file()->expect_whole();
   formats::write_npz(options.files.output, results);
 }
 
@@ -149,6 +152,7 @@ void run_sample(const Options& options) {
   base::ThreadPool pool(options.common.threads);
   pipeline::ModelSession session(
       options.files.model, options.overrides.over(), options.compute.session(), pool);
+  expect_new_output(options.files, *session.model().file());
   pipeline::GenerateRequest request = pipeline::default_request(session.model());
   options.sampling.apply(session.model(), request);
   const auto sampler = diffusion::make_sampler(request.sampler, request.steps);
@@ -163,6 +167,7 @@ void run_sample(const Options& options) {
     source = given_noise(noise, z.size() / z.dim(0));
   }
   sampler->run(session.executor(), request.guidance, y.as<int32_t>(), source, z.as<float>());
+  session.model().file()->expect_whole();
   formats::write_npz(options.files.output, {{"out", z.view()}});
 }
 
@@ -206,6 +211,12 @@ void add_probe_sample(CLI::App& probe, Commands& commands) {
 }
 
 }  // namespace
+
+void expect_new_output(const ProbeFiles& files, const formats::TensorFile& model) {
+  std::vector<std::string> inputs = formats::files_of(model);
+  inputs.push_back(files.input);
+  formats::expect_none_of(files.output, inputs);
+}
 
 void add_probe(CLI::App& app, Commands& commands, const Arguments& arguments) {
   CLI::App* probe = app.add_subcommand(

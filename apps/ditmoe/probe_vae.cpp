@@ -46,7 +46,9 @@ void run(const Options& options) {
   formats::expect_writable(options.files.output);
   base::ThreadPool pool(options.common.threads);
   const auto precision = options.compute.precision().value_or(kernels::Precision::kF32);
-  networks::Vae vae(networks::open_vae(options.files.model), {.precision = precision}, pool);
+  const auto weights = networks::open_vae(options.files.model);
+  expect_new_output(options.files, *weights->file());
+  networks::Vae vae(weights, {.precision = precision}, pool);
   const networks::VaeConfig& config = vae.config();
   const int64_t factor = config.factor();
   const auto arrays = formats::read_npz(options.files.input);

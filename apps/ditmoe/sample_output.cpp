@@ -2,12 +2,12 @@
 
 #include <filesystem>
 #include <system_error>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/file.h"
+#include "ditmoe/formats/folder.h"
 #include "ditmoe/formats/npz.h"
 #include "ditmoe/formats/png.h"
 #include "ditmoe/pipeline/grid.h"
@@ -18,8 +18,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+bool is_folder(const std::string& path) {
+  std::error_code ignored;  // of a name that cannot be looked at
+  return fs::is_directory(path, ignored);
+}
+
 SampleOutput::Kind kind_of(const std::string& path) {
-  if (path.ends_with('/') || fs::is_directory(path)) return SampleOutput::Kind::kFolder;
+  if (path.ends_with('/') || is_folder(path)) return SampleOutput::Kind::kFolder;
   if (path.ends_with(".png")) return SampleOutput::Kind::kPicture;
   if (path.ends_with(".npz")) return SampleOutput::Kind::kArrays;
   base::bad_input(
@@ -28,46 +33,61 @@ SampleOutput::Kind kind_of(const std::string& path) {
       path);
 }
 
-// A folder is put in place whole: it must not exist, or be empty.
-void check_folder(std::string path) {
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  if (!fs::exists(path)) return formats::expect_writable(path);
-  if (!fs::is_directory(path)) base::bad_input("{}: expected a folder, found a file", path);
-  if (!fs::is_empty(path)) base::bad_input("{}: the folder is not empty", path);
-}
-
-// A folder under a temporary name beside its own; removed unless committed.
-class AtomicFolder {
+// Pictures on their way into a folder, under a temporary name until commit and gone without it. A
+// new folder then appears whole. One that is there stays what it is, and the files are moved into
+// it: a mount point or a current folder cannot be replaced, nor any in a folder that is read-only.
+class PictureFolder {
  public:
-  explicit AtomicFolder(const std::string& path) : path_(fs::path(path)) {
-    if (!path_.has_filename()) path_ = path_.parent_path();
-    temporary_ = path_.string() + ".tmp-" + std::to_string(getpid());
-    std::error_code error;
-    if (!fs::create_directory(temporary_, error)) {
-      base::failure("{}: cannot create: {}", temporary_.string(), error.message());
-    }
-  }
+  explicit PictureFolder(const std::string& path)
+      : path_(formats::without_slashes(path)),
+        is_new_(!is_folder(path_)),
+        temporary_(formats::make_folder_beside(is_new_ ? path_ : path_ + "/pictures")) {}
 
-  ~AtomicFolder() {
+  ~PictureFolder() {
     std::error_code ignored;
     fs::remove_all(temporary_, ignored);
   }
 
-  AtomicFolder(const AtomicFolder&) = delete;
-  AtomicFolder& operator=(const AtomicFolder&) = delete;
+  PictureFolder(const PictureFolder&) = delete;
+  PictureFolder& operator=(const PictureFolder&) = delete;
 
-  std::string file(const std::string& name) const { return temporary_ / name; }
+  std::string file(const std::string& name) const { return temporary_ + "/" + name; }
 
   void commit() {
-    std::error_code error;
-    fs::rename(temporary_, path_, error);  // replaces an empty folder
-    if (error) base::failure("{}: cannot be put in place: {}", path_.string(), error.message());
+    if (is_new_) return formats::rename_folder(temporary_, path_);
+    formats::move_up(temporary_);
   }
 
  private:
-  fs::path path_;
-  fs::path temporary_;
+  std::string path_;
+  bool is_new_;
+  std::string temporary_;
 };
+
+// A folder for pictures must be a new one that can be made, or an empty one that can be written.
+void check_folder(const std::string& path) {
+  const std::string folder = formats::without_slashes(path);
+  std::error_code error;
+  const fs::file_type type = fs::status(folder, error).type();
+  if (type == fs::file_type::none) base::bad_input("{}: {}", folder, error.message());
+  if (type == fs::file_type::not_found) {
+    formats::expect_writable(folder);
+    if (fs::is_symlink(fs::symlink_status(folder, error))) {
+      base::bad_input("{}: expected a folder, found a link to nothing", folder);
+    }
+  } else if (type != fs::file_type::directory) {
+    base::bad_input("{}: expected a folder, found a file", folder);
+  } else {
+    const bool is_empty = fs::is_empty(folder, error);
+    if (error) base::bad_input("{}: cannot be read: {}", folder, error.message());
+    if (!is_empty) base::bad_input("{}: the folder is not empty", folder);
+  }
+  try {
+    const PictureFolder trial(folder);
+  } catch (const base::Error& thrown) {  // rather now than with all images computed
+    base::bad_input("{}", thrown.what());
+  }
+}
 
 // "a, b" → "\"a, b\"": a field of a CSV file.
 std::string csv_field(const std::string& text) {
@@ -95,6 +115,7 @@ SampleOutput::SampleOutput(std::string path,
   if (kind_ == Kind::kFolder) {
     check_folder(path_);
   } else {
+    formats::expect_usable_name(path_);
     formats::expect_writable(path_);
   }
 }
@@ -165,7 +186,7 @@ void SampleOutput::write_folder(const base::Tensor& images_NCHW,
                                 const pipeline::PictureSettings& settings) const {
   const base::Tensor pixels_NHWC = pipeline::to_uint8_NHWC(images_NCHW);
   const int64_t size = pixels_NHWC.size() / pixels_NHWC.dim(0);
-  AtomicFolder folder(path_);
+  PictureFolder folder(path_);
   std::string table = "file,label,name\n";
   for (int64_t i = 0; i < pixels_NHWC.dim(0); ++i) {
     const int32_t label = settings.request.labels[i];

@@ -11,7 +11,7 @@
 namespace ditmoe::apps {
 
 // Where samples go, decided by the name: x.png is one picture of all images, x.npz arrays, x/ (or
-// an existing folder) one PNG per image.
+// an existing folder, which must be empty) one PNG per image.
 class SampleOutput {
  public:
   enum class Kind { kPicture, kArrays, kFolder };
@@ -33,8 +33,9 @@ class SampleOutput {
   // Refuses what would not fit into one picture at the scale and columns of the settings.
   void check_size(const pipeline::PictureSettings& settings) const;
 
-  // Writes images [N, C, H, W], whole or not at all. A picture carries the settings, a folder's
-  // files each their own.
+  // Writes images [N, C, H, W], whole or not at all: into a folder that existed, which may be a
+  // mount point or somebody's current folder, the files are moved when all are written, labels.csv
+  // last. A picture carries the settings, a folder's files each their own.
   void write(const base::Tensor& images_NCHW, const pipeline::PictureSettings& settings) const;
 
  private:

@@ -26,19 +26,20 @@ struct Options {
 
 void run(const Options& options) {
   options.common.start_logging();
-  options.written.check(options.output, options.input);
-  const auto model = networks::ModelFile::open(options.input, options.overrides.over());
-  if (model.packed()) {
-    base::bad_input("{}: is packed, in {}; upcycle the file it was made from",
-                    model.path(),
-                    kernels::to_word(*model.packed()));
-  }
+  options.written.check(options.output);
+  const auto model = open_input(options.input, options.output, options.overrides.over());
   networks::UpcycleOptions upcycle = options.upcycle;
   if (options.method) upcycle.method = networks::upcycle_method_from(*options.method, "--method");
   const networks::UpcyclePlan plan = networks::plan_upcycle(model.config(), upcycle, model.path());
   if (plan.are_alike) {
     base::log_warning(
         "copies that do not differ learn alike: --noise and --router-std make them differ");
+  } else if (plan.are_tied) {
+    base::log_warning(
+        "the router is 0, so that all tokens begin with the first {} of {} experts: --router-std "
+        "makes it differ",
+        plan.config.top_k,
+        plan.config.experts);
   }
   const networks::FileWeights source(model);
   const networks::UpcycledWeights weights(source, plan);

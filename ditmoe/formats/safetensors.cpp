@@ -18,20 +18,16 @@ namespace {
 using base::bad_input;
 using base::Json;
 
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;
-constexpr size_t kMaxTensors = size_t{1} << 16;
-constexpr size_t kMaxMetadataBytes = size_t{16} << 20;
-
 // The header's text, its length checked against the file and the format's limit.
 std::string_view header_text(std::span<const std::byte> file, const std::string& path) {
   if (file.size() < kSafetensorsPrefixBytes) {
     bad_input("{}: byte 0: expected 8 bytes of header length, found {}", path, file.size());
   }
   const auto length = load_little<uint64_t>(file.data());
-  if (length > kMaxHeaderBytes) {
+  if (length > kMaxSafetensorsHeaderBytes) {
     bad_input("{}: byte 0: expected a header of at most {} bytes, found {}",
               path,
-              kMaxHeaderBytes,
+              kMaxSafetensorsHeaderBytes,
               length);
   }
   if (length > file.size() - kSafetensorsPrefixBytes) {
@@ -160,11 +156,11 @@ std::map<std::string, std::string> parse_metadata(const Json& json, const std::s
     }
     const auto& text = value.get_ref<const std::string&>();
     bytes += key.size() + text.size();
-    if (bytes > kMaxMetadataBytes) {
+    if (bytes > kMaxSafetensorsMetadataBytes) {
       bad_input("{}: {}: expected at most {} bytes, found more",
                 path,
                 kSafetensorsMetadata,
-                kMaxMetadataBytes);
+                kMaxSafetensorsMetadataBytes);
     }
     metadata.emplace(key, text);
   }
@@ -217,6 +213,7 @@ void SafetensorsFile::Contents::read_header() {
   const uint64_t data_begin = kSafetensorsPrefixBytes + text.size();
   const EntryParser parser(path, data_begin, bytes.size() - data_begin);
   bool has_metadata = false;
+  NameLengths lengths(path);
   const auto visit = [&](const std::string& name, const Json& json) {
     if (name == kSafetensorsMetadata) {
       if (std::exchange(has_metadata, true))
@@ -224,9 +221,10 @@ void SafetensorsFile::Contents::read_header() {
       metadata = parse_metadata(json, path);
       return;
     }
-    if (entries.size() == kMaxTensors) {
-      bad_input("{}: expected at most {} tensors, found more", path, kMaxTensors);
+    if (entries.size() == kMaxSafetensorsTensors) {
+      bad_input("{}: expected at most {} tensors, found more", path, kMaxSafetensorsTensors);
     }
+    lengths.add(name);
     entries.push_back(parser.parse(name, json));
   };
   base::parse_json_members(text, path + ": header", visit);

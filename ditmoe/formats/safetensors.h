@@ -19,13 +19,18 @@ namespace ditmoe::formats {
 constexpr size_t kSafetensorsPrefixBytes = 8;
 constexpr std::string_view kSafetensorsMetadata = "__metadata__";
 
+// Limits of what is read, and therefore of what is written.
+inline constexpr uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;
+inline constexpr size_t kMaxSafetensorsTensors = size_t{1} << 16;
+inline constexpr size_t kMaxSafetensorsMetadataBytes = size_t{16} << 20;  // keys and values
+
 // One entry of a safetensors header.
 using SafetensorsEntry = TensorEntry;
 
 // A safetensors file mapped read-only. Opening reads and checks the header only.
 // Format: u64-LE header length, JSON header, data (github.com/huggingface/safetensors).
-// Hostile files: header at most 100 MB, at most 2^16 tensors, offsets must tile the data exactly,
-// no duplicate names, sizes are compared with the file's before anything is allocated.
+// Hostile files: the limits above, offsets must tile the data exactly, no duplicate names, sizes
+// are compared with the file's before anything is allocated.
 class SafetensorsFile {
  public:
   // Throws bad_input "<path>: ..." with the tensor or byte offset at fault.
@@ -73,7 +78,8 @@ class SafetensorsWriter {
  public:
   // tensors: names, types and shapes in the order of the data; their offsets are not looked at. The
   // header is padded with spaces so that the data begin at a multiple of data_alignment bytes.
-  // Throws failure on an I/O error or a name used twice.
+  // Throws failure on an I/O error or a name used twice, bad_input for what is beyond the limits of
+  // SafetensorsFile.
   SafetensorsWriter(const std::string& path,
                     const std::vector<SafetensorsEntry>& tensors,
                     const std::map<std::string, std::string>& metadata,

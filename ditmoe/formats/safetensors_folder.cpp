@@ -2,7 +2,6 @@
 
 #include <filesystem>
 #include <system_error>
-#include <unistd.h>
 #include <utility>
 
 #include <fmt/format.h>
@@ -13,15 +12,10 @@
 #include "ditmoe/formats/file.h"
 #include "ditmoe/formats/folder.h"
 #include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/sharded_safetensors.h"
 
 namespace ditmoe::formats {
 namespace {
-
-// "a/b/" is "a/b".
-std::string without_slashes(std::string path) {
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  return path;
-}
 
 struct Shard {
   std::string name;
@@ -55,22 +49,35 @@ std::vector<Shard> plan(const std::string& stem,
   return shards;
 }
 
-std::string index_of(const std::vector<Shard>& shards) {
+// The index of several files; "" where there is one. Throws bad_input for one that
+// open_sharded_safetensors would not read.
+std::string index_of(const std::vector<Shard>& shards, const std::string& folder) {
+  if (shards.size() == 1) return "";
   uint64_t bytes = 0;
   base::Json map = base::Json::object();
   for (const Shard& shard : shards) {
     bytes += shard.bytes;
     for (const TensorEntry& tensor : shard.tensors) map[tensor.name] = shard.name;
   }
-  return base::Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", map}}.dump(2) + "\n";
+  const base::Json index = {{"metadata", {{"total_size", bytes}}}, {"weight_map", map}};
+  std::string text = index.dump(2) + "\n";
+  if (text.size() > kMaxIndexBytes) {
+    base::bad_input("{}: expected tensors whose index takes at most {} bytes, found {} of {} bytes",
+                    folder,
+                    kMaxIndexBytes,
+                    map.size(),
+                    text.size());
+  }
+  return text;
 }
 
 }  // namespace
 
 void expect_new_folder(const std::string& path) {
   const std::string folder = without_slashes(path);
-  std::error_code error;
-  if (std::filesystem::exists(folder, error)) {
+  expect_usable_name(folder);
+  std::error_code ignored;  // of a name that cannot be looked at, which expect_writable explains
+  if (std::filesystem::exists(std::filesystem::symlink_status(folder, ignored))) {
     base::bad_input(
         "{}: exists already; expected the name of a new folder, or of a file *.safetensors",
         folder);
@@ -81,7 +88,6 @@ void expect_new_folder(const std::string& path) {
 struct SafetensorsFolderWriter::State {
   std::string folder;
   std::string temporary;
-  std::string stem;
   std::vector<Shard> shards;
   std::map<std::string, std::string> metadata;
   std::vector<std::unique_ptr<SafetensorsWriter>> writers;
@@ -104,10 +110,14 @@ SafetensorsFolderWriter::SafetensorsFolderWriter(const std::string& folder,
                                                  uint64_t shard_bytes)
     : state_(std::make_unique<State>()) {
   state_->folder = without_slashes(folder);
-  state_->temporary = fmt::format("{}.tmp.{}", state_->folder, ::getpid());
-  state_->stem = stem;
   state_->shards = plan(stem, tensors, shard_bytes);
   state_->metadata = metadata;
+  const std::string index = index_of(state_->shards, state_->folder);
+  if (!index.empty()) state_->texts.emplace_back(stem + ".safetensors.index.json", index);
+  // A name that is free and can be made; it is made for good when all is written.
+  state_->temporary = make_folder_beside(state_->folder);
+  std::error_code ignored;
+  std::filesystem::remove(state_->temporary, ignored);
   state_->begin_shard();
 }
 
@@ -137,10 +147,6 @@ void SafetensorsFolderWriter::commit() {
   }
   try {
     for (const auto& writer : state_->writers) writer->commit();
-    if (state_->shards.size() > 1) {
-      state_->texts.emplace_back(state_->stem + ".safetensors.index.json",
-                                 index_of(state_->shards));
-    }
     for (const auto& [name, text] : state_->texts) {
       write_text(state_->temporary + "/" + name, text);
     }

@@ -14,7 +14,8 @@ namespace ditmoe::formats {
 // Data beyond this are spread over several files, as huggingface_hub does it.
 inline constexpr uint64_t kShardBytes = 5'000'000'000;
 
-// Throws bad_input where something of this name exists, or a folder of this name could not be made.
+// Throws bad_input where something of this name exists, be it a link to nothing, or a folder of
+// this name could not be made.
 void expect_new_folder(const std::string& path);
 
 // Writes tensors into a new folder: as <stem>.safetensors where all data are at most shard_bytes,
@@ -24,7 +25,8 @@ void expect_new_folder(const std::string& path);
 class SafetensorsFolderWriter {
  public:
   // tensors: names, types and shapes in the order of the data; their offsets are not looked at.
-  // metadata: stands in every file. Throws failure on an I/O error or a name used twice.
+  // metadata: stands in every file. Throws failure on an I/O error or a name used twice, bad_input
+  // for more tensors than the readers of file and index take.
   SafetensorsFolderWriter(const std::string& folder,
                           const std::string& stem,
                           const std::vector<TensorEntry>& tensors,

@@ -64,6 +64,25 @@ std::string header_of(const std::vector<SafetensorsEntry>& tensors,
   return header;
 }
 
+// What is written can be read again.
+void check_limits(size_t tensors,
+                  const std::map<std::string, std::string>& metadata,
+                  const std::string& path) {
+  if (tensors > kMaxSafetensorsTensors) {
+    base::bad_input(
+        "{}: expected at most {} tensors, found {}", path, kMaxSafetensorsTensors, tensors);
+  }
+  size_t bytes = 0;
+  for (const auto& [key, value] : metadata) bytes += key.size() + value.size();
+  if (bytes > kMaxSafetensorsMetadataBytes) {
+    base::bad_input("{}: {}: expected at most {} bytes, found {}",
+                    path,
+                    kSafetensorsMetadata,
+                    kMaxSafetensorsMetadataBytes,
+                    bytes);
+  }
+}
+
 }  // namespace
 
 struct SafetensorsWriter::State {
@@ -84,6 +103,7 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path,
                                      const std::map<std::string, std::string>& metadata,
                                      size_t data_alignment,
                                      const std::string& staging) {
+  check_limits(tensors.size(), metadata, path);
   std::unordered_set<std::string> names = {std::string(kSafetensorsMetadata)};
   for (const SafetensorsEntry& tensor : tensors) {
     if (!names.insert(tensor.name).second) {
@@ -92,6 +112,12 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path,
   }
   uint64_t data_bytes = 0;
   const std::string header = header_of(tensors, metadata, data_alignment, path, data_bytes);
+  if (header.size() > kMaxSafetensorsHeaderBytes) {
+    base::bad_input("{}: expected a header of at most {} bytes, found {}",
+                    path,
+                    kMaxSafetensorsHeaderBytes,
+                    header.size());
+  }
   std::string prefix;
   append_little(prefix, static_cast<uint64_t>(header.size()));
   state_ = std::make_unique<State>(path, staging);

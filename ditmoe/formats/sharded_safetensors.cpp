@@ -8,6 +8,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/json.h"
+#include "ditmoe/base/quoted.h"
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/file.h"
 #include "ditmoe/formats/safetensors.h"
@@ -20,7 +21,6 @@ using base::Json;
 
 constexpr const char* kMapKey = "weight_map";
 constexpr size_t kMaxShards = 1000;
-constexpr size_t kMaxIndexBytes = size_t{4} << 20;
 
 // Files of an index and the tensors it gives each.
 using WeightMap = std::map<std::string, std::set<std::string>>;
@@ -60,7 +60,8 @@ class ShardedTensors final : public TensorFile {
 // A file beside the index: a name from an untrusted file must not lead elsewhere.
 void check_shard_name(const std::string& name, const std::string& path) {
   const bool plain = name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos &&
-                     !name.starts_with('.') && name.ends_with(".safetensors");
+                     !name.starts_with('.') && name.ends_with(".safetensors") &&
+                     base::escaped(name) == name;  // it is shown in messages
   if (!plain) {
     bad_input("{}: {}: expected names of safetensors files beside the index, found {}",
               path,
@@ -158,6 +159,15 @@ std::shared_ptr<const TensorFile> open_sharded_safetensors(const std::string& in
                                           std::move(metadata),
                                           std::move(shards),
                                           std::move(shard_of_entry));
+}
+
+std::vector<std::string> shards_of(const std::string& index_path) {
+  const std::filesystem::path folder = std::filesystem::path(index_path).parent_path();
+  std::vector<std::string> shards;
+  for (const auto& [file, tensors] : read_index(index_path)) {
+    shards.push_back((folder / file).string());
+  }
+  return shards;
 }
 
 }  // namespace ditmoe::formats

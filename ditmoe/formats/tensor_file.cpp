@@ -24,11 +24,14 @@ namespace {
 using base::bad_input;
 
 // What a folder may hold, the most usual first.
-constexpr std::array<const char*, 4> kFolderFiles = {
+constexpr std::array<const char*, 7> kFolderFiles = {
     "model.safetensors",
     "model.safetensors.index.json",
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.bin",  // what diffusers wrote before safetensors
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.fp16.bin",
 };
 
 class SafetensorsTensors final : public TensorFile {
@@ -82,7 +85,11 @@ std::string describe(std::string_view bytes) {
 std::string file_in_folder(const std::filesystem::path& folder) {
   std::error_code error;
   for (const char* name : kFolderFiles) {
-    if (std::filesystem::exists(folder / name, error)) return (folder / name).string();
+    const std::filesystem::path file = folder / name;
+    // A folder of this name would be looked into, and so on.
+    const bool is_file =
+        std::filesystem::exists(file, error) && !std::filesystem::is_directory(file, error);
+    if (is_file) return file.string();
   }
   bad_input("{}: expected a file, or a folder that holds one of {}; found a folder without",
             folder.string(),
@@ -159,6 +166,13 @@ std::shared_ptr<const TensorFile> TensorFile::open(const std::string& path,
   }
   if (kind == Kind::kIndex) return open_sharded_safetensors(path);
   return std::make_shared<SafetensorsTensors>(SafetensorsFile::open(path));
+}
+
+std::vector<std::string> files_of(const TensorFile& file) {
+  std::vector<std::string> files = {file.path()};
+  if (file.format() != FileFormat::kShardedSafetensors) return files;
+  for (std::string& shard : shards_of(file.path())) files.push_back(std::move(shard));
+  return files;
 }
 
 base::DType main_dtype(const TensorFile& file) {

@@ -100,6 +100,9 @@ class TensorFile {
   std::unordered_map<std::string, size_t> by_name_;
 };
 
+// The files that the tensors are read from: of a sharded one the index and those it names.
+std::vector<std::string> files_of(const TensorFile& file);
+
 // The element type with the most bytes; F32 where there are none.
 base::DType main_dtype(const TensorFile& file);
 

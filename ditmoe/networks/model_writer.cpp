@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -63,8 +65,63 @@ std::vector<formats::TensorEntry> entries_of(const std::vector<Planned>& tensors
   return entries;
 }
 
+// Whether one of these floats is infinite, told by its bits without the sign. Looks at all of them:
+// so the loop vectorises, and costs little beside the conversion.
+template <typename Bits>
+bool has_infinity(const std::byte* values, int64_t count, Bits infinity) {
+  constexpr auto kMagnitude = static_cast<Bits>(std::numeric_limits<Bits>::max() >> 1);
+  Bits found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    Bits bits;
+    std::memcpy(&bits, values + static_cast<size_t>(i) * sizeof(Bits), sizeof(Bits));
+    found |= static_cast<Bits>((bits & kMagnitude) == infinity ? 1 : 0);
+  }
+  return found != 0;
+}
+
+bool has_infinity(const base::TensorView& values) {
+  const int64_t count = values.size();
+  if (values.dtype == base::DType::kF16) return has_infinity<uint16_t>(values.data, count, 0x7C00);
+  if (values.dtype == base::DType::kBF16) return has_infinity<uint16_t>(values.data, count, 0x7F80);
+  if (values.dtype == base::DType::kF32)
+    return has_infinity<uint32_t>(values.data, count, 0x7F800000);
+  return false;  // nothing is wider than F64
+}
+
+double largest_of(base::DType dtype) {
+  if (dtype == base::DType::kF16) return base::to_float(base::Half{0x7BFF});
+  if (dtype == base::DType::kBF16) return base::to_float(base::BFloat16{0x7F7F});
+  return std::numeric_limits<float>::max();
+}
+
+// Refuses values, the elements of a tensor from `first` on, that were finite before they were
+// rounded to their type. Infinities of the source's own are let be.
+void check_overflow(const WeightSource& weights,
+                    const Planned& tensor,
+                    int64_t first,
+                    const base::TensorView& values,
+                    const std::string& path) {
+  if (!has_infinity(values)) return;
+  base::Tensor exact(base::DType::kF64, values.shape);
+  weights.read(tensor.source, first, values.size(), base::DType::kF64, exact.data());
+  const base::Tensor rounded = base::convert(values, base::DType::kF64);
+  const auto before = exact.as<double>();
+  const auto after = rounded.as<double>();
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (!std::isfinite(before[i]) || std::isfinite(after[i])) continue;
+    base::bad_input("{}: tensor '{}': expected values of at most {}, the largest of {}, found {}",
+                    path,
+                    tensor.source,
+                    largest_of(values.dtype),
+                    base::name_of(values.dtype),
+                    before[i]);
+  }
+}
+
+// path: what is written, for messages.
 void write_values(const WeightSource& weights,
                   const std::vector<Planned>& tensors,
+                  const std::string& path,
                   base::FunctionRef<void(std::span<const std::byte>)> write) {
   constexpr int64_t kPiece = int64_t{4} << 20;  // elements
   constexpr int kMegabyte = 20;
@@ -82,6 +139,7 @@ void write_values(const WeightSource& weights,
       const int64_t count = std::min(kPiece, size - done);
       const size_t bytes = static_cast<size_t>(count) * base::size_of(dtype);
       weights.read(tensor.source, tensor.first + done, count, dtype, piece.data());
+      check_overflow(weights, tensor, tensor.first + done, {dtype, {count}, piece.data()}, path);
       write({piece.data(), bytes});
       written += bytes;
       progress.update(static_cast<int64_t>(written >> kMegabyte));
@@ -98,8 +156,9 @@ void write_folder(const std::string& folder,
                   const std::string& config_json = "") {
   formats::SafetensorsFolderWriter writer(folder, stem, entries_of(tensors), metadata, shard_bytes);
   if (!config_json.empty()) writer.add_text("config.json", config_json);
-  write_values(
-      weights, tensors, [&writer](std::span<const std::byte> bytes) { writer.write(bytes); });
+  write_values(weights, tensors, folder, [&writer](std::span<const std::byte> bytes) {
+    writer.write(bytes);
+  });
   writer.commit();
 }
 
@@ -196,7 +255,7 @@ void write_model(const std::string& path,
   }
   formats::SafetensorsWriter writer(path, entries_of(tensors), metadata);
   write_values(
-      weights, tensors, [&writer](std::span<const std::byte> bytes) { writer.write(bytes); });
+      weights, tensors, path, [&writer](std::span<const std::byte> bytes) { writer.write(bytes); });
   writer.commit();
 }
 

@@ -31,7 +31,8 @@ bool names_a_file(const std::string& path);
 
 // Writes a network with its metadata as safetensors: one file, or a new folder as
 // formats::SafetensorsFolderWriter with the stem "model". Tensors pass through memory in pieces.
-// Appears whole or not at all. Throws what weights does, and failure on an I/O error.
+// Appears whole or not at all. Throws what weights does, failure on an I/O error, and bad_input
+// naming path and tensor for a finite value that options.dtype rounds to infinity.
 void write_model(const std::string& path,
                  const WeightSource& weights,
                  const Metadata& metadata,
@@ -44,7 +45,7 @@ void expect_diffusers_dit(const DitConfig& config, const std::string& source);
 // Writes such a network as diffusers has it, into a new folder: config.json and safetensors with
 // the stem "diffusion_pytorch_model", whose metadata are ours as well. These have no position
 // embedding: bad_input, naming source, where the network's is not the one that is computed
-// instead. options.names does not matter.
+// instead. Throws as write_model besides. options.names does not matter.
 void write_diffusers_dit(const std::string& folder,
                          const WeightSource& weights,
                          const Metadata& metadata,

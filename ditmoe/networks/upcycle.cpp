@@ -12,6 +12,7 @@
 #include "ditmoe/base/philox.h"
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/checksum.h"
+#include "ditmoe/formats/safetensors.h"
 
 namespace ditmoe::networks {
 namespace {
@@ -78,6 +79,22 @@ void plan_copies(const UpcycleOptions& options, UpcyclePlan& plan) {
   plan.is_equal = plan.are_alike && takes_whole;
 }
 
+// A file with more tensors is not read. The header of as many is far below its own limit.
+void check_tensors(const DitConfig& config) {
+  constexpr auto kMost = static_cast<int64_t>(formats::kMaxSafetensorsTensors);
+  constexpr int64_t kTensorsOfExpert = 3;
+  const auto tensors = static_cast<int64_t>(tensor_specs(config).size());
+  if (tensors <= kMost) return;
+  int64_t added = 0;  // by one more expert
+  for (int64_t layer = 0; layer < config.depth; ++layer) {
+    if (config.is_moe(layer)) added += kTensorsOfExpert;
+  }
+  base::bad_input("--experts: expected at most {}, as a file has at most {} tensors, found {}",
+                  config.experts - (tensors - kMost + added - 1) / added,
+                  kMost,
+                  config.experts);
+}
+
 void check_deviation(const char* option, double value) {
   if (!std::isfinite(value) || value < 0 || value > 1) {
     base::bad_input("{}: expected a number from 0 to 1, found {}", option, value);
@@ -139,6 +156,8 @@ UpcyclePlan plan_upcycle(const DitConfig& source,
     base::bad_input("--top-k: {} would make its dense blocks narrower", plan.config.top_k);
   }
   plan.config.validate("the upcycled network");
+  check_tensors(plan.config);
+  plan.are_tied = !is_sparse(source) && plan.router_std == 0;
   return plan;
 }
 

@@ -41,6 +41,7 @@ struct UpcyclePlan {
   double scale = 1;        // of the copies' down_proj
   bool is_equal = false;   // the output is the source's, up to rounding
   bool are_alike = false;  // copies do not differ, so that they would learn alike
+  bool are_tied = false;   // the router is 0, so that the first experts are chosen for all tokens
 };
 
 // Throws bad_input, naming `name` or the option, for a network without SwiGLU and for numbers that

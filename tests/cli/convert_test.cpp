@@ -8,6 +8,7 @@
 #include "ditmoe/base/json.h"
 #include "ditmoe/formats/file.h"
 #include "ditmoe/formats/npz.h"
+#include "ditmoe/networks/model_writer.h"
 
 #include "program.h"
 
@@ -78,11 +79,63 @@ TEST_F(ConvertTest, WhatCannotBeConvertedIsRefused) {
   expect_refusal({model_, folder_.path()}, "exists already");
   expect_refusal({model_, folder_ / "no/such"}, "cannot be reached");
   expect_refusal({folder_ / "absent", packed_}, "absent");
-  expect_refusal({model_, model_}, "is the file to convert");
+  expect_refusal({model_, model_}, "would replace");
   expect_refusal({model_, packed_, "--seed", "1"}, "goes with --random");
   expect_refusal({packed_, "--random", "--preset", "S/8", "--heads", "2"}, "a preset has its own");
   ASSERT_EQ(run({"convert", model_, packed_, "--format", "packed"}).exit_code, 0);
-  expect_refusal({packed_, folder_ / "again"}, "is packed already, in bf16");
+  expect_refusal({packed_, folder_ / "again"}, "is packed, in bf16");
+}
+
+TEST_F(ConvertTest, FoldersThatCannotBeAreRefusedBeforeAnyWork) {
+  expect_refusal({model_, ""}, "expected the name of a file or folder, found none");
+  expect_refusal({model_, "", "--format", "packed"}, "expected the name of a file or folder");
+  std::filesystem::create_directory_symlink(folder_ / "nothing", folder_ / "link");
+  expect_refusal({model_, folder_ / "link"}, "exists already");
+  for (const std::string ending : {"", "/", ".safetensors"}) {
+    expect_refusal({model_, folder_ / std::string(250, 'n') + ending}, "expected a shorter name");
+  }
+}
+
+TEST_F(ConvertTest, FilesOfTheInputAreNotReplaced) {
+  const auto model = networks::ModelFile::open(model_);
+  const std::string shards = folder_ / "shards";
+  networks::write_model(
+      shards,
+      networks::FileWeights(model),
+      networks::write_metadata(model.config(), model.class_names(), model.sampling()),
+      {.shard_bytes = 30'000});
+  const std::string index = shards + "/model.safetensors.index.json";
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(shards)) {
+    files.push_back(entry.path().string());
+  }
+  ASSERT_GT(files.size(), 3U);
+  for (const std::string& file : files) {
+    const std::string before = formats::read_text(file);
+    for (const std::string& input : {shards, index}) {
+      expect_refusal({input, file, "--format", "packed"}, "would replace");
+      EXPECT_TRUE(formats::read_text(file) == before) << file;
+    }
+  }
+  expect_refusal({model_, folder_ / "shards/../tiny.safetensors"}, "would replace");
+  // A file that only stands beside them is another.
+  const Outcome outcome = run({"convert", shards, shards + "/whole.safetensors"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+}
+
+TEST_F(ConvertTest, ValuesBeyondTheTypeAreRefused) {
+  const std::string name = "blocks.1.attn.qkv.weight";
+  const auto offset = formats::TensorFile::open(model_)->entry(name).offset;
+  constexpr float kLarge = 70000;
+  std::string bytes = formats::read_text(model_);
+  bytes.replace(offset, sizeof kLarge, reinterpret_cast<const char*>(&kLarge), sizeof kLarge);
+  formats::write_text(model_, bytes);
+  expect_refusal({model_, folder_ / "f16.safetensors", "--dtype", "f16"},
+                 "tensor 'blocks.1.attn.qkv.weight': expected values of at most 65504, the largest "
+                 "of F16, found 70000");
+  expect_refusal({model_, folder_ / "f16", "--dtype", "f16"}, "f16: tensor 'blocks.1.attn.qkv");
+  const Outcome outcome = run({"convert", model_, folder_ / "bf16.safetensors", "--dtype", "bf16"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
 }
 
 TEST_F(ConvertTest, PlainFilesAreTheWeightsInTheTypeAskedFor) {

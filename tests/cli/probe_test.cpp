@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <gmock/gmock.h>
 
 #include <gtest/gtest.h>
@@ -177,6 +178,33 @@ TEST(ProbeTest, OutputThatCannotBeWrittenIsRefusedFirst) {
     EXPECT_EQ(outcome.exit_code, 2);
     EXPECT_THAT(outcome.err, HasSubstr("/nowhere/o.npz"));
   }
+}
+
+TEST(ProbeTest, FilesThatAreReadAreNotReplaced) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "m");
+  const std::string in = folder / "in.npz";
+  const std::string weights = folder / "m/model.safetensors";
+  const auto expect_kept = [&](const char* command, const std::string& original) {
+    std::filesystem::copy_file(
+        data(original), weights, std::filesystem::copy_options::overwrite_existing);
+    formats::write_text(in, "arrays");
+    const std::string before = formats::read_text(weights);
+    for (const std::string& model : {weights, folder / "m"}) {
+      for (const std::string& out : {weights, in}) {
+        std::vector<std::string> arguments = {"probe", command, model, "--in", in, "--out", out};
+        if (command != std::string("vae")) arguments.insert(arguments.end(), {"--heads", "4"});
+        const Outcome outcome = run(arguments);
+        EXPECT_EQ(outcome.exit_code, 2);
+        EXPECT_THAT(outcome.err, HasSubstr("would replace"));
+        EXPECT_TRUE(formats::read_text(weights) == before);
+        EXPECT_EQ(formats::read_text(in), "arrays");
+      }
+    }
+  };
+  expect_kept("forward", "moe_plain/model.safetensors");
+  expect_kept("sample", "moe_plain/model.safetensors");
+  expect_kept("vae", "vae_small/model.safetensors");
 }
 
 TEST(ProbeTest, WrongArraysAreNamedAndNothingIsWritten) {

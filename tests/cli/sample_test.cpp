@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -193,6 +194,66 @@ TEST_F(SampleTest, OutputsThatCannotBeAreRefusedBeforeSampling) {
       folder_.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
   expect_refusal({"-o", folder_ / "x.png"}, "cannot write");
   std::filesystem::permissions(folder_.path(), std::filesystem::perms::owner_all);
+}
+
+TEST_F(SampleTest, NamesThatCannotBeAreRefusedBeforeSampling) {
+  const std::string long_name = folder_ / std::string(300, 'n');
+  expect_refusal({"-o", long_name + ".png"}, "expected a shorter name");
+  expect_refusal({"-o", long_name + ".npz"}, "expected a shorter name");
+  expect_refusal({"-o", long_name + "/"}, "File name too long");
+  expect_refusal({"-o", folder_ / std::string(250, 'n') + "/"}, "File name too long");
+  expect_refusal({"-o", folder_ / "no/such/"}, "cannot be reached: No such file");
+  std::filesystem::create_directory_symlink(folder_ / "nothing", folder_ / "link");
+  expect_refusal({"-o", folder_ / "link/"}, "a link to nothing");
+  std::filesystem::create_symlink(folder_ / "loop", folder_ / "loop");
+  expect_refusal({"-o", folder_ / "loop/"}, "Too many levels of symbolic links");
+}
+
+// A folder that is there may be a mount point, a current folder or stand in one that is read-only:
+// it stays the same.
+TEST_F(SampleTest, AnEmptyFolderIsFilled) {
+  const std::string out = folder_ / "out";
+  const auto folder_number = [&] {
+    struct stat status = {};
+    EXPECT_EQ(stat(out.c_str(), &status), 0);
+    return status.st_ino;
+  };
+  const auto expect_filled = [&] {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(out)) {
+      names.push_back(entry.path().filename().string());
+      std::filesystem::remove(entry.path());
+    }
+    EXPECT_THAT(names, testing::UnorderedElementsAre("000000.png", "000001.png", "labels.csv"));
+  };
+  std::filesystem::create_directory(out);
+  std::filesystem::create_directory_symlink("out", folder_ / "link");
+  const std::vector<std::string> before = folder_.names();
+  const auto number = folder_number();
+  for (const std::string& name : {out, out + "/", folder_ / "link", folder_ / "link/"}) {
+    const Outcome outcome = sample({"--count", "2", "-o", name});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    expect_filled();
+    EXPECT_EQ(folder_number(), number) << name;
+    EXPECT_EQ(folder_.names(), before);
+  }
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "link"));
+  for (const char* name : {".", "./"}) {
+    const std::string command = "cd '" + out + "' && exec '" DITMOE_PROGRAM "' sample '" + model_ +
+                                "' --quiet --count 2 -o " + name;
+    const Outcome outcome = run({"-c", command}, "/bin/sh");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    expect_filled();
+  }
+  if (geteuid() == 0) return;  // root may write anywhere
+  using std::filesystem::perms;
+  std::filesystem::permissions(folder_.path(), perms::owner_read | perms::owner_exec);
+  EXPECT_EQ(sample({"--count", "2", "-o", out}).exit_code, 0);
+  expect_filled();
+  std::filesystem::permissions(out, perms::owner_read | perms::owner_exec);
+  expect_refusal({"-o", out}, "cannot be made: Permission denied");
+  std::filesystem::permissions(out, perms::owner_all);
+  std::filesystem::permissions(folder_.path(), perms::owner_all);
 }
 
 TEST_F(SampleTest, RectifiedFlowTakesItsOwnSamplers) {

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <filesystem>
 #include <gmock/gmock.h>
 
 #include <gtest/gtest.h>
 
+#include "ditmoe/formats/file.h"
 #include "ditmoe/formats/npz.h"
 
 #include "program.h"
@@ -61,6 +63,31 @@ TEST(UpcycleTest, DenseNetworksBecomeSparseInTheTypeAskedFor) {
   const Outcome inspected = run({"inspect", out});
   EXPECT_THAT(inspected.out, HasSubstr("mostly BF16"));
   EXPECT_THAT(inspected.out, HasSubstr("Trouser"));
+}
+
+TEST(UpcycleTest, ARouterOfZeroIsToldOf) {
+  const TemporaryFolder folder;
+  networks::DitConfig config = tiny_config();
+  config.feed_forward = networks::FeedForward::kSwiglu;
+  const std::string dense = folder / "dense.safetensors";
+  write_random_model(dense, config);
+  const std::string out = folder / "moe.safetensors";
+  const Outcome silent = run({"upcycle", dense, out, "--experts", "4"});
+  ASSERT_EQ(silent.exit_code, 0) << silent.err;
+  EXPECT_THAT(silent.err, testing::Not(HasSubstr("the router is 0")));
+  const Outcome warned = run({"upcycle", dense, out, "--experts", "4", "--router-std", "0"});
+  ASSERT_EQ(warned.exit_code, 0) << warned.err;
+  EXPECT_THAT(warned.err, HasSubstr("all tokens begin with the first 2 of 4 experts"));
+}
+
+TEST(UpcycleTest, TheFileInAFolderIsNotReplaced) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "m");
+  const std::string model = folder / "m/model.safetensors";
+  write_random_model(model, tiny_config());
+  const std::string before = formats::read_text(model);
+  EXPECT_THAT(refusal({folder / "m", model, "--experts", "8"}), HasSubstr("would replace"));
+  EXPECT_TRUE(formats::read_text(model) == before);
 }
 
 TEST(UpcycleTest, WhatCannotBeIsOneLine) {

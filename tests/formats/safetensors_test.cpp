@@ -104,6 +104,38 @@ TEST(SafetensorsTest, WriterRefusesNamesTheFormatForbids) {
   EXPECT_EQ(dir.count(), 0U);
 }
 
+TEST(SafetensorsTest, WriterRefusesWhatTheReaderWould) {
+  const TempDir dir;
+  const std::string path = dir.file("a.safetensors");
+  std::vector<SafetensorsEntry> entries;
+  for (size_t i = 0; i < kMaxSafetensorsTensors; ++i) {
+    entries.push_back({fmt::format("t{}", i), DType::kF32, {0}, 0, 0});
+  }
+  SafetensorsWriter(path, entries, {}).commit();
+  EXPECT_EQ(SafetensorsFile::open(path).entries().size(), kMaxSafetensorsTensors);
+  entries.push_back({"more", DType::kF32, {0}, 0, 0});
+  expect_error([&] { SafetensorsWriter(path, entries, {}); },
+               ErrorKind::kBadInput,
+               "expected at most 65536 tensors, found 65537",
+               path);
+
+  const std::string text(kMaxSafetensorsMetadataBytes, 'x');
+  expect_error(
+      [&] {
+        SafetensorsWriter(path, {}, {{"k", text}});
+      },
+      ErrorKind::kBadInput,
+      "__metadata__: expected at most 16777216 bytes, found 16777217");
+  entries.clear();  // a quotation mark takes two bytes
+  for (char c = 'a'; c < 'd'; ++c) {
+    entries.push_back({c + std::string(17'000'000, '"'), DType::kF32, {0}, 0, 0});
+  }
+  expect_error([&] { SafetensorsWriter(path, entries, {}); },
+               ErrorKind::kBadInput,
+               "expected a header of at most 100000000 bytes, found 102");
+  EXPECT_EQ(dir.count(), 1U);
+}
+
 TEST(SafetensorsTest, UnknownNameIsBadInput) {
   const TempDir dir;
   write_safetensors(dir.file("a"), {});

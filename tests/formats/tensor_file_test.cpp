@@ -3,6 +3,7 @@
 #include <array>
 #include <filesystem>
 #include <functional>
+#include <gmock/gmock.h>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -128,7 +129,12 @@ TEST_F(ShardedTest, TensorsComeFromTheirFiles) {
     const base::TensorView view = file->view("c");
     file->release({view.data, view.bytes()});
     EXPECT_EQ(view.as<float>()[1], 5.0F);
+    EXPECT_THAT(
+        files_of(*file),
+        ::testing::ElementsAre(index, dir_.file("one.safetensors"), dir_.file("two.safetensors")));
   }
+  const auto one = TensorFile::open(dir_.file("one.safetensors"));
+  EXPECT_THAT(files_of(*one), ::testing::ElementsAre(one->path()));
 }
 
 TEST_F(ShardedTest, IndicesThatLieAreRefused) {

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <gmock/gmock.h>
+#include <limits>
 #include <optional>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -144,6 +145,73 @@ TEST_F(ModelWriterTest, TypesAreThoseAskedFor) {
   }
 }
 
+// Random weights, but for one value.
+class OneValue final : public WeightSource {
+ public:
+  OneValue(const DitConfig& config, std::string name, int64_t element, double value)
+      : weights_(config, 1), name_(std::move(name)), element_(element), value_(value) {}
+
+  const DitConfig& config() const override { return weights_.config(); }
+
+  DType dtype(const std::string& /*name*/) const override { return DType::kF32; }
+
+  DType stored_dtype(const std::string& /*name*/) const override { return DType::kF64; }
+
+  const base::Shape& shape(const std::string& name) const override { return weights_.shape(name); }
+
+  void read(const std::string& name,
+            int64_t first,
+            int64_t count,
+            DType dtype,
+            std::byte* dst) const override {
+    base::Tensor values(DType::kF64, {count});
+    weights_.read(name, first, count, DType::kF64, values.data());
+    if (name == name_ && first <= element_ && element_ < first + count) {
+      values.as<double>()[static_cast<size_t>(element_ - first)] = value_;
+    }
+    base::convert_into(values.view(), dtype, dst);
+  }
+
+ private:
+  RandomWeights weights_;
+  std::string name_;
+  int64_t element_;
+  double value_;
+};
+
+TEST_F(ModelWriterTest, ValuesThatATypeCannotHoldAreRefused) {
+  const DitConfig config = open(kOriginals[5]).config();
+  const std::string name = "blocks.0.attn.qkv.weight";
+  const int64_t last = 3 * config.width * config.width - 1;
+  const auto error = [&](DType dtype, double value) -> std::string {
+    const OneValue weights(config, name, last, value);
+    try {
+      write_model(path("m.safetensors"), weights, {}, {.dtype = dtype});
+    } catch (const base::Error& thrown) {
+      EXPECT_EQ(thrown.kind(), base::ErrorKind::kBadInput);
+      EXPECT_THAT(names(), ElementsAre());
+      return thrown.what();
+    }
+    std::filesystem::remove(folder_ / "m.safetensors");
+    return "";
+  };
+  EXPECT_THAT(error(DType::kF16, -70000),
+              HasSubstr("m.safetensors: tensor 'blocks.0.attn.qkv.weight': expected values of at "
+                        "most 65504, the largest of F16, found -70000"));
+  EXPECT_THAT(error(DType::kF16, 65520), HasSubstr("found 65520"));
+  EXPECT_EQ(error(DType::kF16, 65519), "");  // rounds to 65504
+  EXPECT_THAT(error(DType::kBF16, 3.4e38), HasSubstr("the largest of BF16, found 3.4e+38"));
+  EXPECT_EQ(error(DType::kBF16, 70000), "");
+  EXPECT_THAT(error(DType::kF32, 1e39), HasSubstr("the largest of F32, found 1e+39"));
+  EXPECT_EQ(error(DType::kF64, 1e39), "");
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {  // as the source has it
+    EXPECT_EQ(error(dtype, kInfinity), "");
+    EXPECT_EQ(error(dtype, -kInfinity), "");
+    EXPECT_EQ(error(dtype, std::numeric_limits<double>::quiet_NaN()), "");
+  }
+}
+
 TEST_F(ModelWriterTest, PythonReadsWhatIsWritten) {
   for (const Original& original : kOriginals) {
     if (std::string(original.file).ends_with(".safetensors")) continue;
@@ -207,6 +275,18 @@ TEST_F(ModelWriterTest, FoldersAppearWholeOrNotAtAll) {
   EXPECT_THROW(formats::expect_new_folder(path("m/")), base::Error);
   EXPECT_THROW(formats::expect_new_folder(path("none/m")), base::Error);
   formats::expect_new_folder(path("n/"));
+}
+
+TEST_F(ModelWriterTest, LeftoversDoNotPreventAFolder) {
+  // What a killed process with the number of this one may have left.
+  std::filesystem::create_directories(path(fmt::format("m.tmp.{}", ::getpid())));
+  std::filesystem::create_directories(path(fmt::format("m.tmp.{}.0", ::getpid())));
+  const std::vector<formats::TensorEntry> entries = {{"a", DType::kF32, {2}, 0, 0}};
+  formats::SafetensorsFolderWriter writer(path("m"), "model", entries, {});
+  writer.write(std::vector<std::byte>(8));
+  writer.commit();
+  EXPECT_THAT(names("m"), ElementsAre("model.safetensors"));
+  EXPECT_EQ(names().size(), 3U);
 }
 
 TEST_F(ModelWriterTest, DiffusersFoldersComeBackBitByBit) {

@@ -163,6 +163,44 @@ TEST(UpcyclePlanTest, SizesAreThoseOfTheNewNetwork) {
             3 * (8 * 3 * 32 * 128 + 8 * 32));
 }
 
+TEST(UpcyclePlanTest, CopiesThatAreAlikeAndRoutersThatAreZeroAreTold) {
+  const auto plan = [](const DitConfig& source, const UpcycleOptions& options) {
+    return plan_upcycle(source, options, "source");
+  };
+  using enum UpcycleMethod;
+  EXPECT_FALSE(plan(dense_config(), {.experts = 4}).are_tied);
+  EXPECT_TRUE(plan(dense_config(), {.experts = 4, .router_std = 0.0}).are_tied);
+  EXPECT_FALSE(plan(dense_config(), {.experts = 4, .router_std = 0.0}).are_alike);
+  EXPECT_TRUE(plan(dense_config(), {.experts = 4, .method = kCopies, .noise = 0.1}).are_tied);
+  EXPECT_TRUE(plan(dense_config(), {.experts = 4, .method = kCopies}).are_alike);
+  EXPECT_FALSE(plan(moe_config(), {.experts = 8}).are_tied);
+  EXPECT_TRUE(plan(moe_config(), {.experts = 8}).are_alike);
+}
+
+TEST(UpcyclePlanTest, AFileHoldsAllTensors) {
+  DitConfig config = dense_config();
+  config.depth = 8;
+  constexpr int64_t kLimit = 65536;
+  constexpr int64_t kAdded = 8 * 3;  // tensors for one expert more
+  const UpcyclePlan two = plan_upcycle(config, {.experts = 2}, "source");
+  const auto rest = static_cast<int64_t>(tensor_specs(two.config).size()) - 2 * kAdded;
+  const int64_t most = (kLimit - rest) / kAdded;
+  const UpcyclePlan plan = plan_upcycle(config, {.experts = most}, "source");
+  EXPECT_LE(tensor_specs(plan.config).size(), static_cast<size_t>(kLimit));
+  const auto error = [&](int64_t experts) -> std::string {
+    try {
+      plan_upcycle(config, {.experts = experts}, "source");
+    } catch (const base::Error& thrown) {
+      EXPECT_EQ(thrown.kind(), base::ErrorKind::kBadInput);
+      return thrown.what();
+    }
+    return "";
+  };
+  for (const int64_t experts : {most + 1, int64_t{4096}}) {
+    EXPECT_THAT(error(experts), HasSubstr(fmt::format("--experts: expected at most {},", most)));
+  }
+}
+
 TEST(UpcycledWeightsTest, RouterIsNormalAndExpertsBeginAtZero) {
   DitConfig config = dense_config();
   config.width = 256;
