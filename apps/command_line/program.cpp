@@ -9,6 +9,7 @@
 
 #include "ditmoe/base/cpu.h"
 #include "ditmoe/base/error.h"
+#include "ditmoe/base/quoted.h"
 #include "ditmoe/formats/toml.h"
 
 namespace ditmoe::apps {
@@ -145,7 +146,7 @@ int run_program(CLI::App& app, const Commands& commands, int argc, char** argv) 
   try {
     return parse_and_run(app, commands, argc, argv);
   } catch (const base::Error& error) {
-    return report(error.what(),
+    return report(base::escaped(error.what()),
                   error.kind() == base::ErrorKind::kBadInput ? kExitBadInput : kExitFailure);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kExitFailure);

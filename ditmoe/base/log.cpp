@@ -5,6 +5,8 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "ditmoe/base/quoted.h"
+
 namespace ditmoe::base {
 namespace {
 
@@ -34,10 +36,11 @@ void start_logging(LogLevel level) {
 
 bool is_quiet() { return !spdlog::should_log(spdlog::level::info); }
 
-void log_line_debug(const std::string& message) { spdlog::debug(message); }
+// Names of files may hold anything; a message is one line.
+void log_line_debug(const std::string& message) { spdlog::debug(escaped(message)); }
 
-void log_line_info(const std::string& message) { spdlog::info(message); }
+void log_line_info(const std::string& message) { spdlog::info(escaped(message)); }
 
-void log_line_warning(const std::string& message) { spdlog::warn(message); }
+void log_line_warning(const std::string& message) { spdlog::warn(escaped(message)); }
 
 }  // namespace ditmoe::base

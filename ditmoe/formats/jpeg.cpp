@@ -20,9 +20,6 @@ namespace {
 
 using base::bad_input;
 
-// Where Pillow suspects a decompression bomb.
-constexpr uint64_t kMaxPixels = 178'956'970;
-
 // A block of 8x8 samples takes at least a bit, and at most ten blocks share one pixel's worth of
 // file; no JPEG that an encoder wrote comes near.
 constexpr uint64_t kMaxExpansion = 2048;

@@ -81,12 +81,12 @@ class PickleValue {
 // themselves, so whoever walks it must bound the walk.
 //
 // Limits: 64 MiB of pickle, 2^20 opcodes, values and memo entries, 64 levels of nesting, text lines
-// of 1024 bytes. Memory: at most 64 bytes an opcode.
+// of 1024 bytes. Memory: the size of the pickle, and at most 64 bytes an opcode.
 class Pickle {
  public:
-  // Reads one pickle from the beginning of bytes, which must outlive the object; what follows it is
-  // left. Throws bad_input "<place>: byte N: ..." for damage, for what is beyond the limits and for
-  // opcodes that only serve other purposes.
+  // Reads one pickle from the beginning of bytes; what follows it is left. Throws bad_input
+  // "<place>: byte N: ..." for damage, for what is beyond the limits and for opcodes that only
+  // serve other purposes.
   static Pickle parse(std::span<const std::byte> bytes, const std::string& place);
 
   Pickle(Pickle&&) = default;
@@ -135,8 +135,9 @@ class Pickle {
     return {reinterpret_cast<const char*>(bytes_.data()) + first, count};
   }
 
-  std::span<const std::byte> bytes_;
-  std::deque<Node> nodes_;  // deques grow without copying
+  std::vector<std::byte> own_;
+  std::span<const std::byte> bytes_;  // own_, once it is read
+  std::deque<Node> nodes_;            // deques grow without copying
   std::deque<Link> links_;
   std::deque<uint32_t> tuples_;
   uint32_t root_ = 0;

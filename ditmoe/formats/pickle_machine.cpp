@@ -30,9 +30,6 @@ class PickleMachine {
       : builder_(bytes, place), input_(bytes, builder_), stack_(builder_) {}
 
   Pickle run() {
-    if (input_.remaining() > kMaxBytes) {
-      fail("expected a pickle of at most {} bytes, found {}", kMaxBytes, input_.remaining());
-    }
     for (uint32_t count = 0;; ++count) {
       begin_ = input_.position();
       builder_.begin(begin_);
@@ -408,7 +405,20 @@ class PickleMachine {
 }  // namespace
 
 Pickle Pickle::parse(std::span<const std::byte> bytes, const std::string& place) {
-  return PickleMachine(bytes, place).run();
+  if (bytes.size() > kMaxBytes) {
+    base::bad_input("{}: byte 0: expected a pickle of at most {} bytes, found {}",
+                    place,
+                    kMaxBytes,
+                    bytes.size());
+  }
+  // A copy: names that are checked now are used later, when a mapped file may have changed.
+  std::vector<std::byte> own(bytes.begin(), bytes.end());
+  Pickle pickle = PickleMachine(own, place).run();
+  own.resize(pickle.size());
+  own.shrink_to_fit();
+  pickle.own_ = std::move(own);
+  pickle.bytes_ = pickle.own_;
+  return pickle;
 }
 
 }  // namespace ditmoe::formats

@@ -24,7 +24,6 @@ namespace {
 
 using base::bad_input;
 
-constexpr uint64_t kMaxPixels = uint64_t{1} << 28;
 constexpr size_t kSignatureBytes = 8;
 constexpr png_uint_32 kMaxSide = 1 << 20;  // libpng holds two rows, of up to 8 bytes a pixel
 
@@ -141,7 +140,8 @@ class Reader {
     const uint64_t width = png_get_image_width(png_, info_);
     const uint64_t height = png_get_image_height(png_, info_);
     if (width > kMaxPixels / height) {
-      bad_input("{}: byte 16: expected at most 2^28 pixels, found {}x{}", path_, width, height);
+      bad_input(
+          "{}: byte 16: expected at most {} pixels, found {}x{}", path_, kMaxPixels, width, height);
     }
     if (png_get_rowbytes(png_, info_) * height / kMaxInflation > input_.file.size()) {
       bad_input("{}: byte 16: {}x{} pixels are more than {} bytes can hold",

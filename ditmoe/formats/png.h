@@ -18,8 +18,11 @@ struct Image {
   std::vector<std::pair<std::string, std::string>> text;  // PNG text chunks: keyword, UTF-8 text
 };
 
+// Of any image that is read: where Pillow suspects a decompression bomb.
+inline constexpr uint64_t kMaxPixels = 178'956'970;
+
 // Reads any PNG (palette, 16-bit and interlaced ones are expanded to 8-bit grey, RGB or RGBA).
-// Throws bad_input for damage, more than 2^28 pixels or 2^20 on a side, or over 4 MiB of text,
+// Throws bad_input for damage, more than kMaxPixels or 2^20 on a side, or over 4 MiB of text,
 // failure for want of memory.
 Image read_png(const std::string& path);
 

@@ -44,7 +44,7 @@ struct Header {
 struct Place {
   uint64_t begin = 0;
   uint64_t end = 0;
-  bool has_descriptor = false;  // which follows
+  Header header;  // as the directory has it
 };
 
 struct Directory {
@@ -96,6 +96,7 @@ class DirectoryReader {
   void read_zip64_field(uint64_t offset, uint64_t bytes, Header& header, bool central) const;
   void check_end32(uint64_t end32, const Directory& directory) const;
   ZipEntry make_entry(const Header& central, uint64_t directory_offset) const;
+  bool is_descriptor(const Place& place, uint64_t bytes) const;
   void check_places(std::vector<Place> places, uint64_t directory_offset) const;
 
   std::span<const std::byte> archive_;
@@ -219,6 +220,9 @@ Header DirectoryReader::read_central(uint64_t& offset) const {
   header.bytes = load<uint32_t>(offset + 24);
   const uint64_t name_bytes = load<uint16_t>(offset + 28);
   const uint64_t extra_bytes = load<uint16_t>(offset + 30);
+  if (load<uint16_t>(offset + 34) != 0) {
+    bad_input("{}: byte {}: expected a zip archive in one part", path_, offset);
+  }
   const uint64_t comment_bytes = load<uint16_t>(offset + 32);
   header.local_offset = load<uint32_t>(offset + 42);
   header.name = take_text(offset + kCentralBytes, name_bytes);
@@ -292,21 +296,35 @@ ZipEntry DirectoryReader::make_entry(const Header& central, uint64_t directory_o
           take(data_offset, central.stored_bytes)};
 }
 
+// Whether what follows an entry repeats its checksum and its two sizes, of 4 or 8 bytes, behind a
+// signature or without one.
+bool DirectoryReader::is_descriptor(const Place& place, uint64_t bytes) const {
+  const bool is_long = bytes == 20 || bytes == 24;
+  const uint64_t known = is_long ? 20 : 12;
+  if ((place.header.flags & kFlagDescriptor) == 0 || (bytes != known && bytes != known + 4)) {
+    return false;
+  }
+  if (bytes == known + 4 && load<uint32_t>(place.end) != 0x08074B50) return false;
+  const uint64_t crc = place.end + bytes - known;
+  const auto size = [&](uint64_t index) {
+    return is_long ? load<uint64_t>(crc + 4 + 8 * index) : load<uint32_t>(crc + 4 + 4 * index);
+  };
+  return load<uint32_t>(crc) == place.header.crc && size(0) == place.header.stored_bytes &&
+         size(1) == place.header.bytes;
+}
+
 // Entries fill the archive up to its directory: what none of them covers could be another one, for
 // readers that go by local headers.
 void DirectoryReader::check_places(std::vector<Place> places, uint64_t directory_offset) const {
   std::ranges::sort(places, {}, &Place::begin);
-  places.push_back({directory_offset, directory_offset, false});
+  places.push_back({directory_offset, directory_offset, {}});
   Place last;
   for (const Place& place : places) {
     if (place.begin < last.end) {
       bad_input("{}: byte {}: expected zip entries that do not overlap", path_, place.begin);
     }
-    // A descriptor: checksum and two sizes of 4 or 8 bytes, with or without a signature.
     const uint64_t gap = place.begin - last.end;
-    const bool is_descriptor =
-        last.has_descriptor && (gap == 12 || gap == 16 || gap == 20 || gap == 24);
-    if (gap != 0 && !is_descriptor) {
+    if (gap != 0 && !is_descriptor(last, gap)) {
       bad_input("{}: byte {}: expected a zip entry or the directory here, found {} other bytes",
                 path_,
                 last.end,
@@ -339,9 +357,7 @@ std::vector<ZipEntry> DirectoryReader::read() {
     }
     entries.push_back(make_entry(header, directory.offset));
     const auto end = entries.back().stored.data() + entries.back().stored.size();
-    places.push_back({header.local_offset,
-                      static_cast<uint64_t>(end - archive_.data()),
-                      (header.flags & kFlagDescriptor) != 0});
+    places.push_back({header.local_offset, static_cast<uint64_t>(end - archive_.data()), header});
   }
   if (offset != directory.offset + directory.bytes) {
     bad_input("{}: byte {}: expected the zip directory to end here, found {} more bytes",

@@ -26,7 +26,7 @@ std::vector<MalformedCase> image_cases() {
       {"WidthOverLimit", png(png_header(0x10000001, 1, 8, 0), row), damaged},
       {"TooManyPixels",
        png(png_header(65500, 65500, 8, 2), row),
-       "at most 2^28 pixels, found 65500x65500"},
+       "at most 178956970 pixels, found 65500x65500"},
       {"WideBomb", png(png_header(0x00100000, 100, 16, 6), row), "more than"},
       {"WidthOverOurLimit", png(png_header(0x00100001, 1, 8, 0), row), damaged},
       {"WidthAndHeightAllOnes", png(png_header(0xFFFFFFFF, 0xFFFFFFFF, 8, 0), row), damaged},

@@ -225,12 +225,54 @@ std::vector<MalformedCase> checkpoint_cases() {
           "TooManyTensors", same_tensors((1 << 16) + 1), "expected at most 65536 tensors")};
 }
 
+// Arguments of other types than torch.save gives them.
+std::vector<MalformedCase> argument_cases() {
+  return {
+      tensor_case("OffsetText", {.offsets = pickled_text("0")}, "an offset, found the text \"0\""),
+      tensor_case("OffsetTruth", {.offsets = "\x89"}, "expected an offset, found False"),
+      tensor_case("OffsetOfNineBytes",
+                  {.offsets = raw("\x8a\x09\0\0\0\0\0\0\0\0\x01")},
+                  "expected an offset, found an integer of 9 bytes"),
+      tensor_case("SizeAList",
+                  {.sizes = "]K\x02"
+                            "a"},
+                  "tuple of integers, found a list of 1"),
+      tensor_case(
+          "StridesText", {.strides = pickled_text("1")}, "tuple of integers, found the text"),
+      tensor_case("StridesNone", {.strides = "N"}, "expected a tuple of integers, found None"),
+      tensor_case("StrideOfText",
+                  {.strides = "(" + pickled_text("1") + "t"},
+                  "expected a stride, found the text \"1\""),
+      tensor_case(
+          "GradientNone", {.gradient = "N"}, "expected whether a gradient is wanted, found None"),
+      tensor_case("HooksAList", {.hooks = "]"}, "expected a dict of hooks, found a list of 0"),
+      tensor_case("FiveArguments",
+                  {.hooks = ""},
+                  "expected 6 to 7 arguments of torch._utils._rebuild_tensor_v2, found 5"),
+  };
+}
+
+// Functions that make no tensors, in the place of the one that does.
+std::vector<MalformedCase> foreign_cases() {
+  const auto by = [](const char* name, const char* module, const char* function) {
+    return tensor_case(
+        name, {.function = pickled_global(module, function)}, "expected weights by name");
+  };
+  return {by("Eval", "builtins", "eval"),
+          by("EvalOfPython2", "__builtin__", "eval"),
+          by("System", "os", "system"),
+          by("TorchLoad", "torch", "load"),
+          by("OtherModule", "torch.utils", "_rebuild_tensor_v2")};
+}
+
 }  // namespace
 
 std::vector<MalformedCase> torch_tensor_cases() {
   return joined(prefixed("Shapes", shape_cases()),
                 prefixed("Storages", storage_cases()),
                 prefixed("Functions", function_cases()),
+                prefixed("Arguments", argument_cases()),
+                prefixed("Foreign", foreign_cases()),
                 prefixed("Checkpoints", checkpoint_cases()));
 }
 

@@ -29,6 +29,8 @@ std::vector<MalformedCase> directory_cases() {
        "expected"},
       {"CommentLengthLies", patched(zip, -2, "\x01"), "comment cut off"},
       {"Prefix", "x" + zip, "expected the zip directory to end here"},
+      {"TwoArchives", zip + zip, "the zip directory to end here"},
+      {"EndCountsDiffer", patched(zip, -14, "\x02"), "in one part"},
       {"TwoParts", patched(zip, -18, "\x01"), "in one part"},
       {"CountTooSmall", patched(zip, -14, std::string("\x00\x00\x00", 3)), "found 51 more bytes"},
       {"CountTooLarge", patched(zip, -14, std::string("\x02\x00\x02\x00", 4)), "found room for 1"},
@@ -81,6 +83,37 @@ std::string one_described(size_t bytes = 16) {
   append_little(offset, static_cast<uint32_t>(zip.size() - kTail + bytes));
   zip.insert(zip.size() - kTail, bytes, 'd');
   return patched(zip, -6, offset);
+}
+
+// The second of two entries stands in the data of the first.
+std::string overlapping() {
+  const std::string inner =
+      zip_of({{.name = "b.npy", .content = kGood}}).substr(0, 35 + kGood.size());
+  const std::string zip =
+      zip_of({{.name = "a.npy", .content = inner}, {.name = "b.npy", .content = kGood}});
+  return patched(zip, -22 - 51 + 42, std::string("\x23\0\0\0", 4));
+}
+
+std::string zip64_field(const std::vector<uint64_t>& values) {
+  std::string out;
+  append_little(out, uint16_t{1});
+  append_little(out, static_cast<uint16_t>(8 * values.size()));
+  for (const uint64_t value : values) append_little(out, value);
+  return out;
+}
+
+// An archive of one entry with this extra field in its directory, where the 32-bit values at these
+// places are saturated.
+std::string with_field(std::string zip,
+                       const std::string& field,
+                       const std::vector<int64_t>& saturated) {
+  for (const int64_t at : saturated) zip = patched(zip, kCentral + at, std::string(4, '\xff'));
+  std::string length;
+  append_little(length, static_cast<uint16_t>(field.size()));
+  std::string bytes;
+  append_little(bytes, static_cast<uint32_t>(51 + field.size()));
+  zip = patched(patched(zip, kCentral + 30, length), -10, bytes);
+  return zip.insert(zip.size() - 22, field);
 }
 
 std::vector<MalformedCase> zip_entry_cases() {
@@ -155,6 +188,9 @@ std::vector<MalformedCase> zip_entry_cases() {
       {"DescriptorOfOtherChecksum",
        patched(one_described(), 14, "xxxx"),
        "to agree with the zip directory"},
+      {"Overlapping", overlapping(), "byte 35: expected zip entries that do not overlap"},
+      {"InAnotherPart", patched(zip_of({good}), kCentral + 34, "\x01"), "in one part"},
+      {"DescriptorLies", one_described(), "found 16 other bytes"},
       {"DescriptorTooLong", one_described(17), "found 17 other bytes"},
   };
 }
@@ -174,6 +210,18 @@ std::vector<MalformedCase> zip64_cases() {
       {"EndFarAway", with_zip64_end(zip, {.end_offset = kMinusOne}), "the zip64 end just before"},
       {"EndsDiffer", patched(with_zip64_end(zip), -6, "xx"), "to agree with its zip64 end"},
       {"EndsDifferInCount", patched(with_zip64_end(zip), -14, "xx"), "to agree"},
+      {"FieldAllOnes",
+       with_field(zip, zip64_field({kMinusOne, kMinusOne}), {20, 24}),
+       "to agree with the zip directory"},
+      {"FieldOffsetAllOnes",
+       with_field(zip, zip64_field({kMinusOne}), {42}),
+       "byte 18446744073709551615: expected 4 more bytes"},
+      {"FieldOfOneValue",
+       with_field(zip, zip64_field({kGood.size()}), {20, 24}),
+       "a zip64 field with 2 values"},
+      {"FieldBeyondExtra",
+       with_field(zip, zip64_field({1, 1}).substr(0, 12), {20, 24}),
+       "a zip64 field with 2 values"},
       {"NoRoomForEnd", with_zip64_end(zip).substr(with_zip64_end(zip).size() - 42), "just before"},
   };
 }

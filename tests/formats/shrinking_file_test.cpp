@@ -11,16 +11,21 @@
 #include "ditmoe/formats/npz.h"
 #include "ditmoe/formats/png.h"
 #include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/tensor_file.h"
 
 #include "idx_bytes.h"
 #include "malformed.h"
 #include "temp_dir.h"
+#include "torch_bytes.h"
 
 namespace ditmoe::formats {
 namespace {
 
 using base::Tensor;
+using test::pickled_text;
+using test::PickledTensor;
 using test::TempDir;
+using test::torch_file_of;
 
 struct Reader {
   std::string name;
@@ -64,6 +69,22 @@ void read_all_tensors(const std::string& path) {
   file.expect_whole();
 }
 
+// Thousands of names of one tensor, so that reading them takes a while.
+std::string many_names(const PickledTensor& tensor = {}) {
+  std::string opcodes = tensor.opcodes() + "q\x01" + "0}(";
+  for (int i = 0; i < 5000; ++i) opcodes += pickled_text(std::to_string(i)) + "h\x01";
+  return opcodes + "u";
+}
+
+void write_torch(const std::string& path) {
+  std::ofstream(path, std::ios::binary) << torch_file_of(many_names(), test::counted_floats(2));
+}
+
+void write_torch_legacy(const std::string& path) {
+  const std::string names = many_names({.storage = test::LegacyFile{}.tensor_storage()});
+  std::ofstream(path, std::ios::binary) << test::LegacyFile{.checkpoint = names}.bytes();
+}
+
 const std::vector<Reader> kReaders = {
     {"Idx", write_idx, [](const std::string& path) { read_idx(path); }},
     {"Npz",
@@ -79,9 +100,39 @@ const std::vector<Reader> kReaders = {
        write_safetensors(path, {{"t", tensor.view()}});
      },
      read_all_tensors},
+    {"Torch", write_torch, [](const std::string& path) { TensorFile::open(path); }},
+    {"TorchLegacy", write_torch_legacy, [](const std::string& path) { TensorFile::open(path); }},
 };
 
 class ShrinkingFileTest : public testing::TestWithParam<Reader> {};
+
+// Overwritten in place, what is read may be anything, but nothing worse.
+TEST_P(ShrinkingFileTest, ReadingWhatIsOverwrittenEnds) {
+  const TempDir dir;
+  const std::string path = dir.file("a");
+  GetParam().write(path);
+  const std::string whole = test::bytes_of(path);
+  std::atomic<bool> done = false;
+  std::thread other([&] {
+    for (size_t i = 0; !done; ++i) {
+      std::ofstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+      file.seekp(static_cast<std::streamoff>((i * 7919) % whole.size()));
+      file << std::string(2000, 'x') << std::flush;
+      std::this_thread::yield();
+      file.seekp(0);
+      file << whole;
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    try {
+      GetParam().read(path);
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.kind(), base::ErrorKind::kBadInput) << error.what();
+    }
+  }
+  done = true;
+  other.join();
+}
 
 TEST_P(ShrinkingFileTest, IsReadOrRefused) {
   const TempDir dir;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -170,6 +171,38 @@ TEST_F(ShardedTest, FilesThatDisagreeAreRefused) {
   expect_refused(index, "tensor \"a\": found in");
   std::filesystem::resize_file(dir_.file("two.safetensors"), 20);
   expect_refused(index, "two.safetensors: byte 0: expected a header");
+}
+
+TEST_F(ShardedTest, FilesThatAreNoneAreRefused) {
+  std::filesystem::create_directory(dir_.file("dir.safetensors"));
+  ASSERT_EQ(mkfifo(dir_.file("pipe.safetensors").c_str(), 0600), 0);
+  std::filesystem::create_symlink("loop.safetensors", dir_.file("loop.safetensors"));
+  std::filesystem::create_symlink("/dev/zero", dir_.file("zero.safetensors"));
+  dir_.put("empty.safetensors", "");
+  const std::pair<const char*, const char*> files[] = {
+      {"dir", "dir.safetensors: expected a regular file, found a folder"},
+      {"pipe", "pipe.safetensors: expected a regular file, found a pipe"},
+      {"loop", "Too many levels of symbolic links"},
+      {"zero", "zero.safetensors: expected a regular file"},
+      {"empty", "empty.safetensors: byte 0: expected 8 bytes of header length"},
+      {"a\\u001b[2J", "expected names of safetensors files beside the index, found \"a\\x1b[2J"}};
+  for (const auto& [file, message] : files) {
+    expect_refused(put_index(fmt::format(R"({{"a":"{}.safetensors"}})", file)), message);
+  }
+}
+
+TEST_F(ShardedTest, IndicesBeyondTheLimitsAreRefused) {
+  std::string map;
+  for (int i = 0; i <= 1000; ++i) {
+    map += fmt::format("{}\"t{}\":\"s{}.safetensors\"", i > 0 ? "," : "{", i, i);
+  }
+  expect_refused(put_index(map + "}"), "expected at most 1000 files, found 1001");
+  const auto refuse = [&](const std::string& text, const std::string& message) {
+    expect_refused(dir_.put("i.json", text), message);
+  };
+  refuse("{\"weight_map\":" + std::string(100'000, '['), "at most 32 deep");
+  refuse(R"({"weight_map":{"a":"x"},"weight_map":{}})", "\"weight_map\" twice");
+  refuse(R"({"weight_map":{"a":"one.saf)", "malformed JSON at byte");
 }
 
 }  // namespace

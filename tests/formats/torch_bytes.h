@@ -34,9 +34,12 @@ struct PickledTensor {
   int64_t elements = 2;  // of the storage
   std::string type = "FloatStorage";
   std::string key = "0";
-  std::string storage;   // opcodes, replace type, key and elements
-  std::string sizes;     // opcodes, replace size
-  std::string function;  // opcodes, replace _rebuild_tensor_v2
+  std::string storage;            // opcodes, replace type, key and elements
+  std::string sizes;              // opcodes, replace size
+  std::string function;           // opcodes, replace _rebuild_tensor_v2
+  std::string offsets;            // opcodes, replace offset
+  std::string strides;            // opcodes, replace stride
+  std::string gradient = "\x89";  // whether one is wanted
   std::string hooks = ordered_dict();
   std::string rest;  // further arguments
 
@@ -45,9 +48,10 @@ struct PickledTensor {
                                       pickled_global("torch", type) + pickled_text(key) +
                                       pickled_text("cpu") + pickled_integer(elements) + "tQ";
     return (function.empty() ? pickled_global("torch._utils", "_rebuild_tensor_v2") : function) +
-           "(" + (storage.empty() ? plain_storage : storage) + pickled_integer(offset) +
-           (sizes.empty() ? pickled_tuple(size) : sizes) + pickled_tuple(stride) + "\x89" + hooks +
-           rest + "tR";
+           "(" + (storage.empty() ? plain_storage : storage) +
+           (offsets.empty() ? pickled_integer(offset) : offsets) +
+           (sizes.empty() ? pickled_tuple(size) : sizes) +
+           (strides.empty() ? pickled_tuple(stride) : strides) + gradient + hooks + rest + "tR";
   }
 };
 
@@ -86,11 +90,15 @@ struct LegacyFile {
   uint64_t elements = 2;
   std::string storage = counted_floats(2);
 
+  // What a tensor in this file says of its storage.
+  std::string tensor_storage() const {
+    return "(" + pickled_text("storage") + pickled_global("torch", "FloatStorage") +
+           pickled_text("0") + pickled_text("cpu") + "K\x02" + view + "tQ";
+  }
+
   std::string bytes() const {
     const auto pickle = [](const std::string& opcodes) { return raw("\x80\x02") + opcodes + "."; };
-    const PickledTensor tensor = {
-        .storage = "(" + pickled_text("storage") + pickled_global("torch", "FloatStorage") +
-                   pickled_text("0") + pickled_text("cpu") + "K\x02" + view + "tQ"};
+    const PickledTensor tensor = {.storage = tensor_storage()};
     std::string out = pickle(raw("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"));
     out += pickle(protocol) + pickle(machine);
     out += pickle(checkpoint.empty() ? pickled_dict({{"w", tensor.opcodes()}}) : checkpoint);
