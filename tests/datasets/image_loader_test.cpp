@@ -1,7 +1,6 @@
 #include "ditmoe/data/image_loader.h"
 
 #include <filesystem>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <fmt/format.h>
@@ -17,8 +16,6 @@ namespace ditmoe::data {
 namespace {
 
 namespace fs = std::filesystem;
-using base::ErrorKind;
-using formats::test::expect_error;
 using formats::test::TempDir;
 
 class ImageLoaderTest : public ::testing::Test {
@@ -108,33 +105,6 @@ TEST_F(ImageLoaderTest, BadImagesCarryOneLineThatNamesThem) {
     EXPECT_EQ(bad->error.find('\n'), std::string::npos);
   }
   EXPECT_FALSE(loader.next().has_value());
-}
-
-// Lets this process open no more files.
-class NoMoreFiles {
- public:
-  NoMoreFiles() {
-    getrlimit(RLIMIT_NOFILE, &before_);
-    rlimit none = before_;
-    none.rlim_cur = 0;
-    setrlimit(RLIMIT_NOFILE, &none);
-  }
-
-  ~NoMoreFiles() { setrlimit(RLIMIT_NOFILE, &before_); }
-
-  NoMoreFiles(const NoMoreFiles&) = delete;
-  NoMoreFiles& operator=(const NoMoreFiles&) = delete;
-
- private:
-  rlimit before_ = {};
-};
-
-TEST_F(ImageLoaderTest, TooManyOpenFilesAreNoFaultOfTheImage) {
-  put(2);
-  const ImageFolder images = folder();
-  const NoMoreFiles none;
-  ImageLoader loader(images, 0, 2, 8, 1, 1);
-  expect_error([&] { loader.next(); }, ErrorKind::kFailure, "cannot be opened", images.path(0));
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 // That an image for which there is no memory is not taken for a bad one, whoever wants the memory:
-// a library, or our own vectors. A malloc that comes before glibc's, for libraries too.
+// a library, or our own vectors. A malloc that comes before glibc's, for libraries too. The same of
+// open files.
 
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <sys/resource.h>
 
 #include <gtest/gtest.h>
 
@@ -52,6 +54,25 @@ class LittleMemory {
 
   LittleMemory(const LittleMemory&) = delete;
   LittleMemory& operator=(const LittleMemory&) = delete;
+};
+
+// Lets this process open no more files.
+class NoMoreFiles {
+ public:
+  NoMoreFiles() {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+  }
+
+  ~NoMoreFiles() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+  NoMoreFiles(const NoMoreFiles&) = delete;
+  NoMoreFiles& operator=(const NoMoreFiles&) = delete;
+
+ private:
+  rlimit before_ = {};
 };
 
 class OutOfMemoryTest : public ::testing::Test {
@@ -114,6 +135,14 @@ TEST_F(OutOfMemoryTest, DamageIsStillBadInput) {
     const std::string cut = dir_.put("cut", whole.substr(0, whole.size() / 2));
     expect_error([&] { formats::read_image(cut); }, ErrorKind::kBadInput, "damaged");
   }
+}
+
+TEST_F(OutOfMemoryTest, TooManyOpenFilesAreNoFaultOfTheImage) {
+  const std::string path = put_png();
+  const ImageFolder folder = ImageFolder::open(dir_.path().string());
+  const NoMoreFiles none;
+  ImageLoader loader(folder, 0, 1, 8, 1, 1);
+  expect_error([&] { loader.next(); }, ErrorKind::kFailure, "cannot be opened", path + ": ");
 }
 
 }  // namespace
