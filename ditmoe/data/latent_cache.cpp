@@ -19,7 +19,7 @@ namespace {
 using base::bad_input;
 using base::Json;
 
-constexpr const char* kFormat = "ditmoe latents 1";
+constexpr const char* kFormat = "ditmoe latents 2";
 
 // Limits that no cache comes near and that keep products of a few of them within 63 bits.
 constexpr int64_t kMaxImages = int64_t{1} << 31;

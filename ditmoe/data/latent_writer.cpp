@@ -68,16 +68,30 @@ void remove_leftovers(const std::string& folder) {
   }
 }
 
-// Whether a shard is as it was written; a warning tells why it is not.
+// Whether a shard is as it was written; a warning tells why it is not. That it cannot be read now
+// is no damage, but a failure.
 bool is_intact(const std::string& path, const formats::Checksum& expected) {
-  try {
-    expect_intact(path, expected);
-    return true;
-  } catch (const base::Error& error) {
-    if (error.kind() != base::ErrorKind::kBadInput) throw;
-    base::log_warning("{}; this shard and all behind it are encoded again", error.what());
+  constexpr const char* kAgain = "this shard and all behind it are encoded again";
+  std::error_code error;
+  if (!fs::exists(path, error) && !error) {
+    base::log_warning("{}: expected a shard, found none; {}", path, kAgain);
     return false;
   }
+  formats::Checksum found;
+  try {
+    found = formats::checksum_of(path);
+  } catch (const base::Error& fault) {
+    base::failure("{}", fault.what());
+  }
+  if (found.bytes == expected.bytes && found.crc32 == expected.crc32) return true;
+  base::log_warning("{}: expected {} bytes with checksum {:08x}, found {} with {:08x}; {}",
+                    path,
+                    expected.bytes,
+                    expected.crc32,
+                    found.bytes,
+                    found.crc32,
+                    kAgain);
+  return false;
 }
 
 }  // namespace
@@ -148,12 +162,19 @@ void LatentWriter::check_room() const {
   const double bytes = static_cast<double>(settings.num_images - next_) *
                        static_cast<double>(settings.bytes_per_image());
   std::error_code error;
-  const fs::space_info space = fs::space(folder_, error);
-  if (!error && bytes > static_cast<double>(space.available)) {
+  auto available = static_cast<double>(fs::space(folder_, error).available);
+  if (error) return;
+  // Damaged shards, and those behind them, give way.
+  for (size_t number = index_.shards.size();; ++number) {
+    const auto replaced = fs::file_size(shard_path(folder_, number), error);
+    if (error) break;
+    available += static_cast<double>(replaced);
+  }
+  if (bytes > available) {
     bad_input("{}: the latents take {:.3g} GB, but the disk has {:.3g} GB free",
               folder_,
               bytes / 1e9,
-              static_cast<double>(space.available) / 1e9);
+              available / 1e9);
   }
 }
 

@@ -158,7 +158,7 @@ TEST_F(EncodeTest, MissingShardIsToldAndEncodedAgain) {
   const std::string before = formats::read_text(shard);
   fs::remove(shard);
   const Outcome again = encode(out);
-  EXPECT_THAT(again.err, HasSubstr(shard + ": cannot be opened"));
+  EXPECT_THAT(again.err, HasSubstr(shard + ": expected a shard, found none"));
   EXPECT_THAT(again.err, HasSubstr("encoded again"));
   EXPECT_EQ(json_of(again).at("encoded"), kImages);
   EXPECT_EQ(formats::read_text(shard), before);

@@ -163,7 +163,7 @@ TEST_F(LatentCacheTest, ValuesThatCannotBeStoredAreAFailureThatNamesTheImage) {
 TEST_F(DamagedCacheTest, IndexIsRefused) {
   write(small_settings());
   expect_refused("{", "", "malformed JSON");
-  expect_refused("ditmoe latents 1", "ditmoe latents 2", "format");
+  expect_refused("ditmoe latents 2", "ditmoe latents 1", "format");
   expect_refused("\"settings\"", "\"setting\"", "expected a key settings");
   expect_refused("\"height\": 3", "\"height\": -3", "height: expected a whole number");
   expect_refused("\"height\": 3", "\"height\": 3.0", "height: expected a whole number");
