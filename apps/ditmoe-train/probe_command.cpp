@@ -9,7 +9,9 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/formats/file.h"
+#include "ditmoe/formats/folder.h"
 #include "ditmoe/formats/npz.h"
+#include "ditmoe/formats/tensor_file.h"
 #include "ditmoe/networks/model_file.h"
 #include "ditmoe/training/adamw.h"
 #include "ditmoe/training/objective.h"
@@ -144,6 +146,9 @@ void probe_loss(const ProbeArguments& arguments) {
   networks::ModelOverrides overrides = arguments.overrides.over();
   overrides.objective = objective;
   const auto model = networks::ModelFile::open(arguments.files.model, overrides);
+  std::vector<std::string> inputs = formats::files_of(*model.file());
+  inputs.push_back(arguments.files.input);
+  formats::expect_none_of(arguments.files.output, inputs);
   networks::DitConfig config = model.config();
   config.balance_factor = arguments.balance;
   config.balance_pool = networks::BalancePool::kBatch;

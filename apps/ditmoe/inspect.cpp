@@ -145,8 +145,12 @@ void print_file_details(const networks::ModelFile& model,
 }
 
 void inspect_file(const Options& options) {
-  const bool is_overridden = options.overrides.any() || options.overrides.weights;
-  if (inspect_other(options.file, is_overridden, options.tensors, options.common.json)) return;
+  // --weights chooses among those of a transformer.
+  const bool may_be_other = !options.overrides.weights;
+  if (may_be_other &&
+      inspect_other(options.file, options.overrides.any(), options.tensors, options.common.json)) {
+    return;
+  }
   const auto model = networks::ModelFile::open(options.file, options.overrides.over());
   const formats::TensorFile& file = *model.file();
   if (options.common.json) return inspect_file_json(model, file);

@@ -147,9 +147,7 @@ void print_classifier(const std::string& path,
 void expect_no_overrides(bool is_overridden, const std::string& path, const char* found) {
   if (!is_overridden) return;
   base::bad_input(
-      "{}: --heads, --top-k, --objective and --weights are for diffusion transformers, found {}",
-      path,
-      found);
+      "{}: --heads, --top-k and --objective are for diffusion transformers, found {}", path, found);
 }
 
 }  // namespace
@@ -188,7 +186,7 @@ void print_title(const std::string& path, const formats::TensorFile& file) {
     bytes += static_cast<int64_t>(entry.bytes);
   }
   fmt::print("{} ({}, {} of weights, mostly {})\n",
-             path,
+             base::escaped(path),
              formats::name_of(file.format()),
              base::bytes_text(bytes),
              base::name_of(formats::main_dtype(file)));

@@ -126,7 +126,7 @@ void report(const Options& options,
   }
   const std::set<int32_t> distinct(request.labels.begin(), request.labels.end());
   fmt::print("{}: {} of {}, {} with {}, guidance {}, seed {}, {:.1f} s\n",
-             options.output,
+             base::escaped(options.output),
              counted(static_cast<int64_t>(request.labels.size()), "image"),
              counted(static_cast<int64_t>(distinct.size()), "label"),
              request.sampler,

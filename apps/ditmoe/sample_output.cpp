@@ -45,7 +45,7 @@ class PictureFolder {
 
   ~PictureFolder() {
     std::error_code ignored;
-    fs::remove_all(temporary_, ignored);
+    if (!is_kept_) fs::remove_all(temporary_, ignored);
   }
 
   PictureFolder(const PictureFolder&) = delete;
@@ -53,15 +53,22 @@ class PictureFolder {
 
   std::string file(const std::string& name) const { return temporary_ + "/" + name; }
 
+  // What cannot be put in place stays where it is: it took time to draw.
   void commit() {
-    if (is_new_) return formats::rename_folder(temporary_, path_);
-    formats::move_up(temporary_);
+    try {
+      if (is_new_) return formats::rename_folder(temporary_, path_);
+      formats::move_up(temporary_);
+    } catch (const base::Error& error) {
+      is_kept_ = true;
+      base::failure("{}; the pictures are in {}", error.what(), temporary_);
+    }
   }
 
  private:
   std::string path_;
   bool is_new_;
   std::string temporary_;
+  bool is_kept_ = false;
 };
 
 // A folder for pictures must be a new one that can be made, or an empty one that can be written.

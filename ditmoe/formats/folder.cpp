@@ -20,12 +20,15 @@ namespace fs = std::filesystem;
 
 std::string message_of(int error) { return std::generic_category().message(error); }
 
+// As far as the file system can, and lets us.
 void sync(const std::string& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) base::failure("{}: cannot be opened: {}", folder, message_of(errno));
+  if (descriptor < 0) return;
   const int error = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
-  if (error == 0 || error == EINVAL) return;  // EINVAL: this file system cannot
+  for (const int harmless : {0, EINVAL, EBADF, ENOSYS, ENOTSUP}) {
+    if (error == harmless) return;
+  }
   base::failure("{}: cannot be synced: {}", folder, message_of(error));
 }
 

@@ -81,7 +81,8 @@ class PickleValue {
 // themselves, so whoever walks it must bound the walk.
 //
 // Limits: 64 MiB of pickle, 2^20 opcodes, values and memo entries, 64 levels of nesting, text lines
-// of 1024 bytes. Memory: the size of the pickle, and at most 64 bytes an opcode.
+// of 1024 bytes. Memory: what it is given of these 64 MiB, while it is read,
+// then the size of the pickle; and at most 64 bytes an opcode.
 class Pickle {
  public:
   // Reads one pickle from the beginning of bytes; what follows it is left. Throws bad_input
@@ -97,7 +98,9 @@ class Pickle {
   // All values of a kind, used or not, in the order they were made.
   std::vector<PickleValue> all(PickleKind kind) const;
 
-  // Bytes from the beginning to the end of the pickle.
+  // From the beginning to the end of the pickle, as they were read.
+  std::span<const std::byte> bytes() const { return own_; }
+
   uint64_t size() const { return size_; }
 
  private:

@@ -105,7 +105,9 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path,
                                      const std::string& staging) {
   check_limits(tensors.size(), metadata, path);
   std::unordered_set<std::string> names = {std::string(kSafetensorsMetadata)};
+  NameLengths lengths(path);
   for (const SafetensorsEntry& tensor : tensors) {
+    lengths.add(tensor.name);
     if (!names.insert(tensor.name).second) {
       base::failure("{}: cannot be written: {} is taken or reserved", path, printable(tensor.name));
     }

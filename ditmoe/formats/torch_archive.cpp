@@ -143,7 +143,9 @@ TorchArchive read_torch_archive(const std::string& path, std::span<const std::by
               archive.pickle.size(),
               pickle.bytes - archive.pickle.size());
   }
-  if (has_checksums(records) && !has_right_checksum(pickle)) {
+  ZipEntry parsed = pickle;
+  parsed.stored = archive.pickle.bytes();
+  if (has_checksums(records) && !has_right_checksum(parsed)) {
     bad_input(
         "{}: expected checksum {:08x}, found another: the file is damaged", place, pickle.crc);
   }

@@ -104,6 +104,7 @@ Settings read_settings(const TensorFile& file) {
   if (settings.heads > patches[0] || patches[0] % settings.heads != 0) {
     config.refuse("num_attention_heads", fmt::format("a divisor of the width {}", patches[0]));
   }
+  config.expect("attention_head_dim", {patches[0] / settings.heads});
   return settings;
 }
 

@@ -185,7 +185,12 @@ std::shared_ptr<const VaeWeights> open_vae(const std::string& path) {
 }
 
 std::shared_ptr<const VaeWeights> find_vae(const std::string& path) {
-  if (folder_exists(fs::path(path) / "transformer")) return nullptr;
+  // A folder that holds other networks, or weights of its own, is not the autoencoder beside them.
+  std::error_code error;
+  const fs::path folder(path);
+  const bool has_vae = folder_exists(folder / "vae");
+  if (has_vae && !fs::exists(folder / "model_index.json", error)) return nullptr;
+  if (folder_exists(folder / "transformer")) return nullptr;
   const Located located = locate(path);
   auto file = formats::TensorFile::open(located.weights);
   if (!holds_vae(*file)) return nullptr;

@@ -40,8 +40,8 @@ class VaeWeights {
 // configuration that cannot be.
 std::shared_ptr<const VaeWeights> open_vae(const std::string& path);
 
-// The same where path is an autoencoder, or a pipeline of diffusers' around one that has no
-// transformer; nullptr for any other whole file or folder.
+// The same where path is an autoencoder, or a pipeline of diffusers' (model_index.json) around one
+// that has no transformer; nullptr for any other whole file or folder.
 std::shared_ptr<const VaeWeights> find_vae(const std::string& path);
 
 // Random weights for measurements, such that maps keep their size.

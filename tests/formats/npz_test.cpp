@@ -68,6 +68,33 @@ TEST(NpzTest, SameArraysGiveTheSameBytes) {
   EXPECT_EQ(test::bytes_of(dir.file("a")), test::bytes_of(dir.file("b")));
 }
 
+// Sizes behind the data, as writers have it that cannot go back: of 4 or 8 bytes, with a signature
+// or without one, the header before them empty.
+TEST(NpzTest, SizesMayFollowTheData) {
+  const std::string content = test::npy(test::dict("'|u1'", "False", "(4,)"), 4);
+  for (const bool is_long : {false, true}) {
+    for (const bool is_signed : {false, true}) {
+      constexpr size_t kTail = 22 + 51;
+      std::string zip = test::zip_of({{.name = "a.npy", .content = content, .flags = 8}});
+      std::string descriptor = is_signed ? "PK\x07\x08" : "";
+      descriptor += zip.substr(14, 4);
+      for (int i = 0; i < 2; ++i) {
+        if (is_long) {
+          append_little(descriptor, uint64_t{content.size()});
+        } else {
+          append_little(descriptor, static_cast<uint32_t>(content.size()));
+        }
+      }
+      std::string offset;
+      append_little(offset, static_cast<uint32_t>(zip.size() - kTail + descriptor.size()));
+      zip.insert(zip.size() - kTail, descriptor).replace(zip.size() - 6, 4, offset);
+      zip.replace(14, 12, 12, '\0');
+      const test::TempDir dir;
+      EXPECT_EQ(read_npz(dir.put("a.npz", zip)).at("a").size(), 4) << descriptor.size();
+    }
+  }
+}
+
 TEST(NpzTest, NoArraysRoundTrip) {
   const TempDir dir;
   write_npz(dir.file("a"), {});

@@ -126,13 +126,19 @@ TEST(SafetensorsTest, WriterRefusesWhatTheReaderWould) {
       },
       ErrorKind::kBadInput,
       "__metadata__: expected at most 16777216 bytes, found 16777217");
-  entries.clear();  // a quotation mark takes two bytes
-  for (char c = 'a'; c < 'd'; ++c) {
-    entries.push_back({c + std::string(17'000'000, '"'), DType::kF32, {0}, 0, 0});
-  }
-  expect_error([&] { SafetensorsWriter(path, entries, {}); },
-               ErrorKind::kBadInput,
-               "expected a header of at most 100000000 bytes, found 102");
+  const std::string controls(kMaxSafetensorsMetadataBytes - 1, '\1');  // of six bytes as JSON
+  expect_error(
+      [&] {
+        SafetensorsWriter(path, {}, {{"k", controls}});
+      },
+      ErrorKind::kBadInput,
+      "expected a header of at most 100000000 bytes, found 1006");
+  expect_error(
+      [&] {
+        SafetensorsWriter(path, {{std::string(1025, 'n'), DType::kF32, {0}, 0, 0}}, {});
+      },
+      ErrorKind::kBadInput,
+      "expected a name of at most 1024 bytes");
   EXPECT_EQ(dir.count(), 1U);
 }
 

@@ -188,6 +188,8 @@ TEST_F(DiffusersDitTest, ConfigurationsThatSayNothingAreNamed) {
       {R"("sample_size": 8, "num_attention_heads": 5)", "divisor of the width 64, found 5"},
       {R"("sample_size": 1, "num_attention_heads": 4)",
        "sample_size: expected at least one patch of 2, found 1"},
+      {R"("sample_size": 8, "num_attention_heads": 4, "attention_head_dim": 32)",
+       "attention_head_dim: expected 16, found 32"},
       {R"("sample_size": 8, "num_attention_heads": 4, "patch_size": 4)",
        "patch_size: expected 2, found 4"},
       {R"("sample_size": 8, "num_attention_heads": 4, "in_channels": 3)",
