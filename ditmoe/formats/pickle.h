@@ -75,10 +75,10 @@ class PickleValue {
   uint32_t index_ = 0;
 };
 
-// A value in Python's pickle format, protocols 1 to 5 (docs.python.org/3/library/pickletools.html),
-// read by a machine that knows the data types alone. The value is a graph: an object that is
-// memoised occurs once however often it is referred to, and lists and dicts may contain
-// themselves, so whoever walks it must bound the walk.
+// A value in Python's pickle format, protocols up to 5
+// (docs.python.org/3/library/pickletools.html), read by a machine that knows the data types alone.
+// The value is a graph: an object that is memoised occurs once however often it is referred to, and
+// lists and dicts may contain themselves, so whoever walks it must bound the walk.
 //
 // Limits: 64 MiB of pickle, 2^20 opcodes, values and memo entries, 64 levels of nesting, text lines
 // of 1024 bytes. Memory: what it is given of these 64 MiB, while it is read,

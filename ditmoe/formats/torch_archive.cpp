@@ -70,11 +70,14 @@ Records find_records(const std::vector<ZipEntry>& entries, const std::string& pa
   return records;
 }
 
-void check_not_script(const Records& records, const std::string& path) {
-  const bool is_script =
-      records.contains("constants.pkl") || std::ranges::any_of(records, [](const auto& record) {
-        return record.first.starts_with("code/");
-      });
+// Before entries are judged one by one: those of TorchScript are compressed as well.
+void check_not_script(const std::vector<ZipEntry>& entries, const std::string& path) {
+  const size_t root = find_root(entries, path).size();
+  const bool is_script = std::ranges::any_of(entries, [root](const ZipEntry& entry) {
+    const std::string_view name =
+        std::string_view(entry.name).substr(std::min(root, entry.name.size()));
+    return name == "constants.pkl" || name.starts_with("code/");
+  });
   if (is_script) {
     bad_input(
         "{}: expected a file of torch.save, found a TorchScript archive; save its "
@@ -131,8 +134,8 @@ bool has_checksums(const Records& records) {
 
 TorchArchive read_torch_archive(const std::string& path, std::span<const std::byte> file) {
   const std::vector<ZipEntry> entries = read_zip_directory(file, path);
+  check_not_script(entries, path);
   const Records records = find_records(entries, path);
-  check_not_script(records, path);
   check_notes(records, path);
   const ZipEntry& pickle = *records.at(kPickle);
   const std::string place = fmt::format("{}: {}", path, kPickle);

@@ -40,6 +40,11 @@ std::vector<MalformedCase> archive_cases() {
                       p.push_back({"a/code/x.py", ""});
                     }),
                     "found a TorchScript archive"},
+      MalformedCase{"TorchScriptCompressed",
+                    changed([](Parts& p) {
+                      p.push_back({.name = "a/code/x.py", .content = "def", .deflated = true});
+                    }),
+                    "found a TorchScript archive"},
       MalformedCase{"BigEndian",
                     changed([](Parts& p) { p[1].content = "big"; }),
                     "record byteorder: expected little, found \"big\""},

@@ -164,8 +164,8 @@ TEST(PickleTest, PersistentReferences) {
   EXPECT_EQ(parsed.root().arguments().items()[0].text(), "storage");
 }
 
-TEST(PickleTest, AllProtocolsFromOneToFive) {
-  for (char protocol = 1; protocol <= 5; ++protocol) {
+TEST(PickleTest, AllProtocolsUpToFive) {
+  for (char protocol = 0; protocol <= 5; ++protocol) {
     EXPECT_EQ(integer(std::string("\x80") + protocol + "K\x01"), 1);
   }
   EXPECT_EQ(integer(raw("\x80\x04\x95\x03\0\0\0\0\0\0\0K\x01")), 1);

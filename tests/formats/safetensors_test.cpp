@@ -104,6 +104,16 @@ TEST(SafetensorsTest, WriterRefusesNamesTheFormatForbids) {
   EXPECT_EQ(dir.count(), 0U);
 }
 
+// Names are keys, never paths.
+TEST(SafetensorsTest, NamesLeadNowhere) {
+  const TempDir dir;
+  const Tensor tensor = Tensor::from({1}, std::array{1.0F});
+  const std::string name("../../etc/passwd\n\0", 18);
+  write_safetensors(dir.file("a"), {{name, tensor.view()}});
+  EXPECT_EQ(SafetensorsFile::open(dir.file("a")).view(name).shape, base::Shape{1});
+  EXPECT_EQ(dir.count(), 1U);
+}
+
 TEST(SafetensorsTest, WriterRefusesWhatTheReaderWould) {
   const TempDir dir;
   const std::string path = dir.file("a.safetensors");

@@ -156,8 +156,9 @@ TEST_F(TorchFileTest, ParametersAndAttributes) {
   const std::string attributes = PickledTensor{.rest = "}"}.opcodes();
   const std::string torch_size =
       PickledTensor{.sizes = pickled_global("torch", "Size") + "(K\x02t\x85R"}.opcodes();
+  const std::string with_gradient = PickledTensor{.gradient = "\x88"}.opcodes();
   for (const std::string& tensor :
-       {plain, pickled_parameter(plain), with_state, attributes, torch_size}) {
+       {plain, pickled_parameter(plain), with_state, attributes, torch_size, with_gradient}) {
     const auto file = open(torch_file_of(pickled_dict({{"w", tensor}}), counted_floats(2)));
     EXPECT_EQ(values_of(file->view("w")), (Doubles{0, 1}));
   }
