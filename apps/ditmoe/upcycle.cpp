@@ -57,9 +57,13 @@ void run(const Options& options) {
              plan.config.shared_experts,
              with_separators(networks::total_parameters(plan.config)),
              with_separators(networks::activated_parameters(plan.config)));
-  fmt::print("output at the start: {} {}\n",
+  // Other types, and the packed ones, round what is written.
+  const bool is_rounded =
+      options.written.is_packed() || options.written.dtype.value_or("f32") != "f32";
+  fmt::print("output at the start: {} {}{}\n",
              plan.is_equal ? "equals that of" : "not that of",
-             options.input);
+             options.input,
+             plan.is_equal && is_rounded ? ", but for the rounding of what is written" : "");
 }
 
 void add_construction(CLI::App& upcycle, Options& options) {

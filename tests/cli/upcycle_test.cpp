@@ -50,6 +50,24 @@ TEST(UpcycleTest, MoreExpertsGiveTheReferencesOutput) {
   EXPECT_TRUE(tests::close(forward(out), arrays.at("out").as<float>(), 1e-4));
 }
 
+TEST(UpcycleTest, RoundingIsSaid) {
+  const TemporaryFolder folder;
+  for (const char* dtype : {"f32", "bf16", "int8"}) {
+    const Outcome outcome = run({"upcycle",
+                                 data("moe_plain/model.pt"),
+                                 folder / (dtype + std::string(".safetensors")),
+                                 "--heads",
+                                 "4",
+                                 "--experts",
+                                 "8",
+                                 "--dtype",
+                                 dtype});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const bool is_said = outcome.out.find("but for the rounding") != std::string::npos;
+    EXPECT_EQ(is_said, std::string(dtype) != "f32") << outcome.out;
+  }
+}
+
 TEST(UpcycleTest, DenseNetworksBecomeSparseInTheTypeAskedFor) {
   const TemporaryFolder folder;
   networks::DitConfig config = tiny_config();
