@@ -161,7 +161,7 @@ void probe_loss(const ProbeArguments& arguments) {
 
   training::ParameterSet parameters(config);
   training::load_weights(parameters, model);
-  const training::DitModule module(config, parameters, kernels);
+  const training::DitModule module(config, parameters, {kernels});
   const training::Losses losses = training::make_objective(config.objective)->losses(module, batch);
   losses.total().backward();
 

@@ -1,31 +1,32 @@
 #pragma once
 
-#include <vector>
-
 #include <torch/types.h>
 
-#include "ditmoe/autograd/linear.h"
+#include "ditmoe/autograd/engine.h"
 
 namespace ditmoe::autograd {
 
-// The three products of one SwiGLU, bias-free: down(silu(gate(x)) · up(x)).
+// SwiGLU layers down(silu(gate(x)) · up(x)) without biases, one after the other in one leaf: of
+// each the gate [F, D], up [F, D] and down [D, F] weights.
 struct SwigluWeights {
-  at::Tensor gate_FD;
-  at::Tensor up_FD;
-  at::Tensor down_DF;
+  at::Tensor flat;     // [E · 3 · F · D]
+  int64_t width = 0;   // D
+  int64_t hidden = 0;  // F
+
+  int64_t count() const { return flat.numel() / (3 * width * hidden); }
 };
 
-// Applies expert e to the rows that belong to it: the first counts_E[0] rows of x_SD are expert
-// 0's, the next counts_E[1] expert 1's. An expert without rows gets a gradient of zero.
-//   x_SD      [S, D] rows sorted by expert
-//   counts_E  [E] i64 on the CPU, summing to S
-//   experts   E of equal shape
-at::Tensor grouped_swiglu(const at::Tensor& x_SD,
-                          const at::Tensor& counts_E,
-                          const std::vector<SwigluWeights>& experts,
-                          Kernels kernels);
+// out_ND[n] = Σ_k weight_NK[n, k] · swiglu_e(x_ND[n]) with e = index_NK[n, k], summed in that
+// order, in f32. Products in the engine's precision: x, the gate and up values, the hidden ones and
+// all of their gradients are rounded to it.
+//   x_ND f32; index_NK i64 in [0, E), sorted in each row or not; weight_NK f32
+at::Tensor routed_swiglu(const Engine& engine,
+                         const at::Tensor& x_ND,
+                         const at::Tensor& index_NK,
+                         const at::Tensor& weight_NK,
+                         const SwigluWeights& experts);
 
-// One expert for all rows.
-at::Tensor swiglu(const at::Tensor& x_SD, const SwigluWeights& weights, Kernels kernels);
+// The one layer of weights for all rows.
+at::Tensor swiglu(const Engine& engine, const at::Tensor& x_ND, const SwigluWeights& weights);
 
 }  // namespace ditmoe::autograd

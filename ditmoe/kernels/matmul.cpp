@@ -12,6 +12,7 @@
 #include "ditmoe/base/error.h"
 #include "ditmoe/kernels/activations.h"
 #include "ditmoe/kernels/blocked_layout.h"
+#include "ditmoe/kernels/cap_onednn.h"
 #include "ditmoe/kernels/one_thread.h"
 #include "ditmoe/kernels/onednn_types.h"
 #include "ditmoe/kernels/panel_matmul.h"
@@ -103,20 +104,6 @@ struct Product {
   size_t scratch_bytes;
   std::vector<Handles> handles;
 };
-
-// oneDNN may use no more than DITMOE_FORCE_ISA allows; it takes that before its first use only.
-void cap_onednn() {
-  static const bool capped = [] {
-    const base::Isa isa = base::chosen_isa();
-    if (isa == base::cpu_isa()) return false;
-    const std::array<dnnl::cpu_isa, 4> names = {dnnl::cpu_isa::avx2,
-                                                dnnl::cpu_isa::avx512_core,
-                                                dnnl::cpu_isa::avx512_core_vnni,
-                                                dnnl::cpu_isa::avx512_core_bf16};
-    return dnnl::set_max_cpu_isa(names.at(static_cast<size_t>(isa))) == dnnl::status::success;
-  }();
-  static_cast<void>(capped);
-}
 
 }  // namespace
 

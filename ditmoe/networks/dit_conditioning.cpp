@@ -151,6 +151,7 @@ void DitConditioning::choose_experts(int64_t layer, int64_t first, int64_t count
     kernels::route(logits,
                    1,
                    experts,
+                   {},
                    config_.time_top_k,
                    logits + experts,
                    time_expert_LSK_ + choice,

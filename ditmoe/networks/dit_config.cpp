@@ -47,6 +47,7 @@ void add_feed_forward(SpecList& list, const DitConfig& config, int64_t layer) {
       list.add_swiglu(fmt::format("{}moe.experts.{}", block, expert), width, config.routed_width());
     }
     list.add(block + "moe.gate.weight", {config.experts, width});
+    if (config.router_bias) list.add(block + "moe.gate." + kRouterBias, {config.experts});
     if (config.shared_experts > 0) {
       list.add_swiglu(block + "moe.shared_experts", width, config.shared_width());
     }
@@ -126,6 +127,9 @@ void DitConfig::validate(const std::string& source) const {
   }
   if (!std::isfinite(balance_factor) || balance_factor < 0) {
     base::bad_input("{}: balance_factor must not be negative, found {}", source, balance_factor);
+  }
+  if (router_bias && !is_sparse) {
+    base::bad_input("{}: router_bias needs feed_forward moe", source);
   }
   check_range("time_experts", time_experts, 0, is_sparse ? 0 : 4096);
   check_range("time_top_k", time_top_k, std::min<int64_t>(1, time_experts), time_experts);

@@ -8,11 +8,15 @@
 
 #include "ditmoe/base/json.h"
 #include "ditmoe/base/tensor.h"
+#include "ditmoe/kernels/router.h"
 
 namespace ditmoe::networks {
 
 // Width of the sinusoidal time embedding, half cosines and half sines, before its MLP.
 inline constexpr int64_t kTimeFrequencies = 256;
+
+// The bias of a router in a tensor's name, behind "blocks.N.moe.gate."; DeepSeek-V3's name.
+inline constexpr const char* kRouterBias = "e_score_correction_bias";
 
 // What follows attention in a block.
 enum class FeedForward {
@@ -52,6 +56,11 @@ struct DitConfig {
   int64_t shared_experts = 2;
   int64_t expert_width = 0;  // F; 0 means 4·width
   MoePlacement moe_placement = MoePlacement::kEvery;
+  kernels::RouterScore router_score = kernels::RouterScore::kSoftmax;
+  bool renormalise = false;  // a token's weights are divided by their sum
+  // Whether routers have a bias per expert that only choosing adds to the scores. Training moves it
+  // towards equal loads instead of, or beside, the balance loss (DeepSeek-V3, arXiv 2412.19437).
+  bool router_bias = false;
   bool qk_norm = false;
   bool learn_sigma = true;
   Objective objective = Objective::kDdpm;
@@ -111,7 +120,8 @@ int64_t forward_macs(const DitConfig& config);
 
 // JSON of the configuration as stored in our files under "ditmoe.config"; keys are the field names,
 // enumerations are words ("moe", "gelu", "swiglu"; "every", "alternate", "deep_half"; "ddpm", "rf";
-// "sequence", "batch"). time_experts and time_top_k are left out where there are none.
+// "sequence", "batch"; "softmax", "sigmoid"). What other programs do not know (time_experts,
+// time_top_k, router_score, renormalise, router_bias) is left out where it is not used.
 base::Json to_json(const DitConfig& config);
 
 // Inverse of to_json. Missing keys keep their defaults; unknown keys and wrong types throw
@@ -139,9 +149,11 @@ std::string_view to_word(FeedForward value);
 std::string_view to_word(MoePlacement value);
 std::string_view to_word(Objective value);
 std::string_view to_word(BalancePool value);
+std::string_view to_word(kernels::RouterScore value);
 FeedForward feed_forward_from(std::string_view word, const std::string& what);
 MoePlacement moe_placement_from(std::string_view word, const std::string& what);
 Objective objective_from(std::string_view word, const std::string& what);
 BalancePool balance_pool_from(std::string_view word, const std::string& what);
+kernels::RouterScore router_score_from(std::string_view word, const std::string& what);
 
 }  // namespace ditmoe::networks

@@ -29,6 +29,9 @@ constexpr std::array kObjectiveWords = {Word<Objective>{Objective::kDdpm, "ddpm"
                                         Word<Objective>{Objective::kRectifiedFlow, "rf"}};
 constexpr std::array kPoolWords = {Word<BalancePool>{BalancePool::kSequence, "sequence"},
                                    Word<BalancePool>{BalancePool::kBatch, "batch"}};
+constexpr std::array kScoreWords = {
+    Word<kernels::RouterScore>{kernels::RouterScore::kSoftmax, "softmax"},
+    Word<kernels::RouterScore>{kernels::RouterScore::kSigmoid, "sigmoid"}};
 
 template <typename Enum, size_t kSize>
 std::string_view word_of(const std::array<Word<Enum>, kSize>& words, Enum value) {
@@ -68,6 +71,9 @@ void visit_fields(Config& config, Visit&& visit) {
   visit("shared_experts", config.shared_experts);
   visit("expert_width", config.expert_width);
   visit("moe_placement", config.moe_placement);
+  visit("router_score", config.router_score);
+  visit("renormalise", config.renormalise);
+  visit("router_bias", config.router_bias);
   visit("qk_norm", config.qk_norm);
   visit("learn_sigma", config.learn_sigma);
   visit("objective", config.objective);
@@ -109,6 +115,8 @@ struct FieldReader {
 
   void operator()(BalancePool& value) const { value = balance_pool_from(word(), what); }
 
+  void operator()(kernels::RouterScore& value) const { value = router_score_from(word(), what); }
+
   std::string word() const {
     if (!json.is_string()) base::bad_input("{}: expected a word, found {}", what, found());
     return json.get<std::string>();
@@ -131,10 +139,14 @@ base::Json to_json(const DitConfig& config) {
       json[key] = value;
     }
   });
-  if (config.time_experts == 0) {  // programs that do not know these read all other models
+  // Programs that do not know these read all other models.
+  if (config.time_experts == 0) {
     json.erase("time_experts");
     json.erase("time_top_k");
   }
+  if (config.router_score == kernels::RouterScore::kSoftmax) json.erase("router_score");
+  if (!config.renormalise) json.erase("renormalise");
+  if (!config.router_bias) json.erase("router_bias");
   return json;
 }
 
@@ -168,6 +180,8 @@ std::string_view to_word(Objective value) { return word_of(kObjectiveWords, valu
 
 std::string_view to_word(BalancePool value) { return word_of(kPoolWords, value); }
 
+std::string_view to_word(kernels::RouterScore value) { return word_of(kScoreWords, value); }
+
 FeedForward feed_forward_from(std::string_view word, const std::string& what) {
   return value_of(kFeedForwardWords, word, what);
 }
@@ -182,6 +196,10 @@ Objective objective_from(std::string_view word, const std::string& what) {
 
 BalancePool balance_pool_from(std::string_view word, const std::string& what) {
   return value_of(kPoolWords, word, what);
+}
+
+kernels::RouterScore router_score_from(std::string_view word, const std::string& what) {
+  return value_of(kScoreWords, word, what);
 }
 
 }  // namespace ditmoe::networks

@@ -243,9 +243,11 @@ void DitForward::route_row(const RoutedWeights& routed,
   float* logits = scratch_[static_cast<size_t>(thread)].choice;
   const float* weight = routed.router_ED.as<float>().data();
   products_.rows().router_logits(normed, weight, config_.experts, width(), logits);
+  const float* bias = config_.router_bias ? routed.bias_E.as<float>().data() : nullptr;
   kernels::route(logits,
                  1,
                  config_.experts,
+                 {config_.router_score, config_.renormalise, bias},
                  config_.top_k,
                  logits + config_.experts,
                  buffers_.expert_RK + row * config_.top_k,

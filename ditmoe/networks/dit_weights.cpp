@@ -39,7 +39,10 @@ class Loader {
       }
     }
     if (config.is_moe(layer)) {
-      block.routed = RoutedWeights{source_.floats(name + "moe.gate.weight"), {}};
+      block.routed = RoutedWeights{source_.floats(name + "moe.gate.weight"), {}, {}};
+      if (config.router_bias) {
+        block.routed->bias_E = source_.floats(name + "moe.gate." + kRouterBias);
+      }
       block.routed->experts.resize(static_cast<size_t>(config.experts));
     }
     if (!groups.time_experts.empty()) {

@@ -30,6 +30,7 @@ struct GeluWeights {
 // Experts of one sparse block, without the shared ones.
 struct RoutedWeights {
   base::Tensor router_ED;  // f32 whatever the precision: rounded, it would choose other experts
+  base::Tensor bias_E;     // of the router, empty without
   std::vector<SwigluWeights> experts;
 };
 

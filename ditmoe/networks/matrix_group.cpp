@@ -101,6 +101,9 @@ std::vector<std::string> plain_tensors(const DitConfig& config) {
       }
     }
     if (config.is_moe(layer)) names.push_back(name + "moe.gate.weight");
+    if (config.router_bias && config.is_moe(layer)) {
+      names.push_back(name + "moe.gate." + kRouterBias);
+    }
     if (config.time_experts > 0) {
       const std::string gate = fmt::format("routers.{}.f_gate.1.", layer);
       names.insert(names.end(), {gate + "weight", gate + "bias"});

@@ -1,11 +1,15 @@
 #include "ditmoe/training/adamw.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 #include <ATen/Parallel.h>
 #include <torch/torch.h>
 
 #include "ditmoe/base/error.h"
+#include "ditmoe/kernels/bfloat16.h"
 
 namespace ditmoe::training {
 namespace {
@@ -22,12 +26,14 @@ struct Coefficients {
   float ema_decay, one_minus_ema_decay;
 };
 
+template <bool kHalf>
 void update_range(const Coefficients& c,
                   const float* __restrict gradient,
                   float* __restrict first,
                   float* __restrict second,
                   float* __restrict value,
                   float* __restrict ema,
+                  base::BFloat16* __restrict half,
                   int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     const float g = c.gradient_scale * gradient[i];
@@ -38,7 +44,22 @@ void update_range(const Coefficients& c,
     second[i] = v;
     value[i] = w;
     ema[i] = c.ema_decay * ema[i] + c.one_minus_ema_decay * w;
+    if constexpr (kHalf) half[i] = kernels::narrow(w);
   }
+}
+
+double sum_of_squares(const float* values, int64_t count) {
+  constexpr int64_t kLanes = 8;
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const double value = values[i + lane];
+      lanes[lane] += value * value;
+    }
+  }
+  for (; i < count; ++i) lanes[0] += static_cast<double>(values[i]) * values[i];
+  return std::accumulate(lanes, lanes + kLanes, 0.0);
 }
 
 }  // namespace
@@ -54,7 +75,8 @@ void adamw_step(const AdamwSettings& settings,
                 const at::Tensor& gradients,
                 AdamwState& state,
                 at::Tensor& values,
-                at::Tensor& ema) {
+                at::Tensor& ema,
+                const at::Tensor& half) {
   const int64_t size = values.numel();
   DITMOE_ASSERT(gradients.numel() == size && ema.numel() == size && state.first.numel() == size);
   ++state.updates;
@@ -77,16 +99,34 @@ void adamw_step(const AdamwSettings& settings,
   float* second = state.second.data_ptr<float>();
   float* value = values.data_ptr<float>();
   float* average = ema.data_ptr<float>();
+  auto* narrow =
+      half.defined() ? reinterpret_cast<base::BFloat16*>(half.data_ptr<at::BFloat16>()) : nullptr;
+  const auto update = narrow != nullptr ? update_range<true> : update_range<false>;
   constexpr int64_t kGrain = 1 << 16;
   at::parallel_for(0, size, kGrain, [&](int64_t begin, int64_t end) {
-    update_range(c,
-                 gradient + begin,
-                 first + begin,
-                 second + begin,
-                 value + begin,
-                 average + begin,
-                 end - begin);
+    update(c,
+           gradient + begin,
+           first + begin,
+           second + begin,
+           value + begin,
+           average + begin,
+           narrow != nullptr ? narrow + begin : nullptr,
+           end - begin);
   });
+}
+
+double gradient_norm(const at::Tensor& gradients) {
+  constexpr int64_t kPiece = 1 << 16;
+  const int64_t size = gradients.numel();
+  const float* data = gradients.data_ptr<float>();
+  std::vector<double> sums(static_cast<size_t>((size + kPiece - 1) / kPiece));
+  at::parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      sums[static_cast<size_t>(piece)] =
+          sum_of_squares(data + piece * kPiece, std::min(kPiece, size - piece * kPiece));
+    }
+  });
+  return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
 }
 
 }  // namespace ditmoe::training

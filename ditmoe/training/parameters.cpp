@@ -48,7 +48,7 @@ void initialise_tensor(at::Tensor& tensor, const std::string& name, const base::
   }
   // Of a Switch-DiT, which begins as the DiT it would be without.
   const bool is_time_expert = ends_with(name, ".experts.w") || ends_with(name, ".experts.b");
-  if (ends_with(name, ".bias") || is_time_expert || contains(name, "adaLN_modulation") ||
+  if (ends_with(name, "bias") || is_time_expert || contains(name, "adaLN_modulation") ||
       contains(name, "final_layer")) {
     tensor.zero_();
     return;
@@ -98,6 +98,35 @@ const at::Tensor& ParameterSet::operator[](const std::string& name) const {
       specs_.begin(), specs_.end(), [&](const auto& candidate) { return candidate.name == name; });
   DITMOE_ASSERT(spec != specs_.end());
   return tensors_[static_cast<size_t>(spec - specs_.begin())];
+}
+
+at::Tensor ParameterSet::joined(const std::string& prefix, at::IntArrayRef shape) const {
+  int64_t first = 0;
+  int64_t size = 0;
+  int64_t offset = 0;
+  for (const networks::TensorSpec& spec : specs_) {
+    const int64_t count = base::num_elements(spec.shape);
+    if (spec.name.starts_with(prefix)) {
+      DITMOE_ASSERT(size == 0 || offset == first + size);
+      if (size == 0) first = offset;
+      size += count;
+    }
+    offset += count;
+  }
+  DITMOE_ASSERT(size > 0);
+  at::Tensor leaf = values_.narrow(0, first, size).view(shape).detach();
+  leaf.requires_grad_(true);
+  leaf.mutable_grad() = gradients_.narrow(0, first, size).view_as(leaf);
+  return leaf;
+}
+
+void ParameterSet::keep_half() {
+  half_ = at::empty(values_.sizes(), at::kBFloat16);
+  refresh_half();
+}
+
+void ParameterSet::refresh_half() {
+  if (half_.defined()) half_.copy_(values_);
 }
 
 formats::NamedTensors ParameterSet::named(const at::Tensor& flat, bool with_pos_embed) const {

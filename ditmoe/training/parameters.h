@@ -21,6 +21,18 @@ class ParameterSet {
   // The leaf tensor of a canonical name.
   const at::Tensor& operator[](const std::string& name) const;
 
+  // The tensors whose names begin with prefix, which lie one after the other, as one leaf of that
+  // shape; it shares values and gradients with theirs.
+  at::Tensor joined(const std::string& prefix, at::IntArrayRef shape) const;
+
+  // Keeps the values rounded to bfloat16 as well, for products that want them so. Whoever changes
+  // the values calls refresh_half, or changes half() too.
+  void keep_half();
+  void refresh_half();
+
+  // As values(), bfloat16; undefined without keep_half.
+  const at::Tensor& half() const { return half_; }
+
   const std::vector<networks::TensorSpec>& specs() const { return specs_; }
 
   const std::vector<at::Tensor>& tensors() const { return tensors_; }
@@ -43,6 +55,7 @@ class ParameterSet {
   std::vector<at::Tensor> tensors_;
   at::Tensor values_;
   at::Tensor gradients_;
+  at::Tensor half_;
   at::Tensor pos_embed_;
 };
 

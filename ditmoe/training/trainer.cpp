@@ -91,7 +91,7 @@ class Trainer {
         dataset_(data::open_fashion_mnist(recipe.data_folder, data::Split::kTrain)),
         objective_(make_objective(recipe.model.objective)),
         state_{ParameterSet(recipe.model), {}, {}, 0},
-        module_(recipe.model, state_.parameters, options.kernels),
+        module_(recipe.model, state_.parameters, {options.kernels}),
         batches_(recipe_, *dataset_, *objective_) {
     check_dataset();
     initialise(state_.parameters, recipe.seed);
@@ -191,7 +191,7 @@ class Trainer {
   void draw_samples() const {
     ParameterSet averaged(recipe_.model);
     averaged.values().copy_(state_.ema);
-    const DitModule module(recipe_.model, averaged, options_.kernels);
+    const DitModule module(recipe_.model, averaged, {options_.kernels});
     TorchDenoiser denoiser(module);
     pipeline::GenerateRequest request;
     request.sampler = recipe_.sampling.sampler;

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "ditmoe/autograd/linear.h"
+#include "ditmoe/autograd/engine.h"
 #include "ditmoe/training/recipe.h"
 
 namespace ditmoe::training {

@@ -29,6 +29,7 @@ Choice choose(const std::vector<float>& logits, int64_t experts, int64_t top_k) 
   route(logits.data(),
         rows,
         experts,
+        {},
         top_k,
         workspace.data(),
         choice.index.data(),
@@ -46,7 +47,7 @@ TEST(RouterTest, MatchesItsDefinition) {
       const std::vector<float> logits = tests::normal_values(kRows * experts, 1, 2.0f);
       std::vector<int32_t> index(static_cast<size_t>(kRows * top_k));
       std::vector<float> weight(index.size());
-      ref::route(logits.data(), kRows, experts, top_k, index.data(), weight.data());
+      ref::route(logits.data(), kRows, experts, {}, top_k, index.data(), weight.data());
       const Choice choice = choose(logits, experts, top_k);
       EXPECT_EQ(choice.index, index);
       EXPECT_TRUE(tests::close(choice.weight, weight, 1e-6));

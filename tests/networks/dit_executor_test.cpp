@@ -106,6 +106,16 @@ TEST(DitExecutorTest, OddShapesMatchTheDefinition) {
   odd.learn_sigma = false;
   expect_matches_definition(odd);
 
+  DitConfig sigmoid = small_config();
+  sigmoid.router_score = kernels::RouterScore::kSigmoid;
+  sigmoid.renormalise = true;
+  sigmoid.router_bias = true;
+  expect_matches_definition(sigmoid);
+
+  DitConfig renormalised = small_config();
+  renormalised.renormalise = true;
+  expect_matches_definition(renormalised);
+
   DitConfig many_tokens = small_config();
   many_tokens.image_size = 30;  // 225 tokens: more than one tile an image
   expect_matches_definition(many_tokens);

@@ -96,9 +96,13 @@ std::vector<float> DitReference::routed(const std::string& name, const Values& x
   const Values logits = linear(name + "gate", x, false);
   std::vector<int32_t> index(static_cast<size_t>(config_.tokens() * config_.top_k));
   Values weights(index.size());
+  const Values bias = config_.router_bias ? weight(name + "gate." + kRouterBias) : Values();
+  const kernels::RouterRule rule{
+      config_.router_score, config_.renormalise, config_.router_bias ? bias.data() : nullptr};
   ref::route(logits.data(),
              config_.tokens(),
              config_.experts,
+             rule,
              config_.top_k,
              index.data(),
              weights.data());
@@ -146,7 +150,7 @@ std::vector<float> DitReference::time_mask(int64_t layer, float t, const Values&
   std::vector<int32_t> chosen(static_cast<size_t>(config_.time_top_k));
   Values share(chosen.size());
   ref::route(
-      logits.data(), 1, config_.time_experts, config_.time_top_k, chosen.data(), share.data());
+      logits.data(), 1, config_.time_experts, {}, config_.time_top_k, chosen.data(), share.data());
   const Values weights = weight(router + "experts.w");
   const Values biases = weight(router + "experts.b");
   Values mask(x.size(), 1.0f);

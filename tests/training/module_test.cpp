@@ -19,7 +19,7 @@ using tests::tiny_config;
 at::Tensor predict(const DitConfig& config, const ParameterSet& parameters, Kernels kernels) {
   const torch::NoGradGuard no_grad;
   const TrainingBatch batch = random_batch(config, 3, 5);
-  return DitModule(config, parameters, kernels).forward(batch.x_start, batch.t, batch.y).out;
+  return DitModule(config, parameters, {kernels}).forward(batch.x_start, batch.t, batch.y).out;
 }
 
 std::vector<DitConfig> many_configs() {
@@ -42,6 +42,12 @@ std::vector<DitConfig> many_configs() {
     c.feed_forward = FeedForward::kGelu;
     c.time_experts = 3, c.time_top_k = 2;
   });
+  add([](DitConfig& c) { c.renormalise = true; });
+  add([](DitConfig& c) {
+    c.router_score = kernels::RouterScore::kSigmoid;
+    c.renormalise = true;
+    c.router_bias = true;
+  });
   add([](DitConfig& c) { c.learn_sigma = false, c.channels = 3, c.patch_size = 2; });
   return configs;
 }
@@ -57,7 +63,7 @@ TEST(DitModuleTest, NativeKernelsAgreeWithAtenInForwardAndGradients) {
       outputs.push_back(predict(config, parameters, kernels));
       const Losses losses =
           make_objective(config.objective)
-              ->losses(DitModule(config, parameters, kernels), random_batch(config, 3, 5));
+              ->losses(DitModule(config, parameters, {kernels}), random_batch(config, 3, 5));
       losses.total().backward();
       gradients.push_back(parameters.gradients().clone());
     }
@@ -66,13 +72,53 @@ TEST(DitModuleTest, NativeKernelsAgreeWithAtenInForwardAndGradients) {
   }
 }
 
+TEST(DitModuleTest, RecomputedBlocksGiveTheSameNumbers) {
+  for (const DitConfig& config : many_configs()) {
+    SCOPED_TRACE(networks::to_json(config).dump());
+    std::vector<at::Tensor> gradients;
+    std::vector<double> totals;
+    for (const bool recompute : {false, true}) {
+      ParameterSet parameters(config);
+      randomise(parameters, 3);
+      const DitModule module(config, parameters, {.recompute = recompute});
+      const Losses losses =
+          make_objective(config.objective)->losses(module, random_batch(config, 3, 5));
+      losses.total().backward();
+      totals.push_back(losses.total().item<double>());
+      gradients.push_back(parameters.gradients().clone());
+      EXPECT_EQ(losses.network.expert_counts_E.size(), losses.network.route_index_NK.size());
+    }
+    EXPECT_EQ(totals[0], totals[1]);
+    EXPECT_LT(relative_error(gradients[1], gradients[0]), 1e-6);
+  }
+}
+
+TEST(DitModuleTest, Bfloat16IsNearF32WithAndWithoutARoundedCopy) {
+  DitConfig config = tiny_config();
+  config.top_k = config.experts;  // rounding then cannot change a choice
+  std::vector<at::Tensor> gradients;
+  for (const int variant : {0, 1, 2}) {
+    ParameterSet parameters(config);
+    randomise(parameters, 3);
+    if (variant == 2) parameters.keep_half();
+    const DitModule module(
+        config, parameters, {.precision = variant == 0 ? Precision::kF32 : Precision::kBf16});
+    make_objective(config.objective)->losses(module, random_batch(config, 3, 5)).total().backward();
+    gradients.push_back(parameters.gradients().clone());
+  }
+  EXPECT_TRUE(gradients[1].equal(gradients[2]));
+  EXPECT_FALSE(gradients[0].equal(gradients[1]));
+  const double error = ((gradients[1] - gradients[0]).norm() / gradients[0].norm()).item<double>();
+  EXPECT_LT(error, 0.03);
+}
+
 // One parameter of each kind, moved by central differences of the loss.
 TEST(DitModuleTest, GradientsAgreeWithFiniteDifferences) {
   DitConfig config = tiny_config();
   config.qk_norm = true;
   ParameterSet parameters(config);
   randomise(parameters, 3);
-  const DitModule module(config, parameters, Kernels::kNative);
+  const DitModule module(config, parameters, {Kernels::kNative});
   const TrainingBatch batch = random_batch(config, 4, 5);
   const auto objective = make_objective(networks::Objective::kRectifiedFlow);
   TrainingBatch flow = batch;

@@ -7,29 +7,7 @@
 namespace ditmoe::training {
 namespace {
 
-using networks::BalancePool;
-using tests::random_tensor;
 using tests::relative_error;
-
-TEST(BalanceLossTest, IsTheFactorWhereLoadAndProbabilitiesAreEven) {
-  const at::Tensor probabilities = at::full({4, 2}, 0.5);
-  const at::Tensor index = at::tensor({0, 1, 0, 1}, at::kLong).view({4, 1});
-  for (const BalancePool pool : {BalancePool::kSequence, BalancePool::kBatch}) {
-    EXPECT_NEAR(balance_loss(probabilities, index, 2, 0.01, pool).item<double>(), 0.01, 1e-8);
-  }
-}
-
-TEST(BalanceLossTest, PoolsDifferWhereImagesDiffer) {
-  // Each image sends all its tokens to one expert, but not to the same.
-  const at::Tensor probabilities =
-      at::tensor({1.0F, 0.0F, 1.0F, 0.0F, 0.0F, 1.0F, 0.0F, 1.0F}).view({4, 2});
-  const at::Tensor index = at::tensor({0, 0, 1, 1}, at::kLong).view({4, 1});
-  const auto loss = [&](BalancePool pool) {
-    return balance_loss(probabilities, index, 2, 1.0, pool).item<double>();
-  };
-  EXPECT_NEAR(loss(BalancePool::kSequence), 2.0, 1e-6);
-  EXPECT_NEAR(loss(BalancePool::kBatch), 1.0, 1e-6);
-}
 
 TEST(ObjectiveTest, DdpmTimesCoverTheStepsAndOnlyThem) {
   const auto objective = make_objective(networks::Objective::kDdpm);
@@ -52,7 +30,7 @@ TEST(ObjectiveTest, ZeroNetworkLosesTheNoise) {
   initialise(parameters, 1);
   const TrainingBatch batch = tests::random_batch(config, 3, 5);
   const Losses losses = make_objective(config.objective)
-                            ->losses(DitModule(config, parameters, Kernels::kNative), batch);
+                            ->losses(DitModule(config, parameters, {Kernels::kNative}), batch);
   EXPECT_LT(relative_error(losses.mse_B, batch.noise.square().flatten(1).mean(1)), 1e-5);
   EXPECT_TRUE(losses.vb_B.defined());
 }
@@ -64,7 +42,7 @@ TEST(ObjectiveTest, BoundLeavesTheMeanAlone) {
   ParameterSet parameters(config);
   tests::randomise(parameters, 3);
   const Losses losses = make_objective(config.objective)
-                            ->losses(DitModule(config, parameters, Kernels::kNative),
+                            ->losses(DitModule(config, parameters, {Kernels::kNative}),
                                      tests::random_batch(config, 3, 5));
   losses.vb_B.sum().backward();
   const at::Tensor bias_grad = parameters["final_layer.linear.bias"].grad();
@@ -79,7 +57,7 @@ TEST(ObjectiveTest, AccumulationEqualsTheLargeBatch) {
   const networks::DitConfig config = tests::tiny_config();
   ParameterSet parameters(config);
   tests::randomise(parameters, 3);
-  const DitModule module(config, parameters, Kernels::kNative);
+  const DitModule module(config, parameters, {Kernels::kNative});
   const auto objective = make_objective(config.objective);
   const TrainingBatch batch = tests::random_batch(config, 8, 5);
   objective->losses(module, batch).total().backward();

@@ -68,7 +68,7 @@ TEST_P(ReferenceTest, ForwardAndRouting) {
   const Arrays arrays(path("forward.npz"));
   ParameterSet parameters(file.config());
   load_weights(parameters, file);
-  const DitModule module(file.config(), parameters, kernels());
+  const DitModule module(file.config(), parameters, {kernels()});
   const torch::NoGradGuard no_grad;
   const at::Tensor y = arrays["y"].to(at::kLong);
   const DitOutput result = module.forward(arrays["x"], arrays["t"], y);
@@ -105,7 +105,7 @@ TEST_P(ReferenceTest, DdpmLossesGradientsAndUpdate) {
   ParameterSet parameters(config);
   load_weights(parameters, file);
   const Losses losses = make_objective(networks::Objective::kDdpm)
-                            ->losses(DitModule(config, parameters, kernels()), batch_of(arrays));
+                            ->losses(DitModule(config, parameters, {kernels()}), batch_of(arrays));
   EXPECT_LT(relative_error(losses.mse_B, arrays["mse"]), 1e-4);
   EXPECT_LT(relative_error(losses.vb_B, arrays["vb"]), 1e-4);
   EXPECT_LT(relative_error(losses.per_image_B, arrays["loss"]), 1e-4);
@@ -152,7 +152,7 @@ TEST_P(ReferenceTest, RectifiedFlowLossesAndGradients) {
   ParameterSet parameters(config);
   load_weights(parameters, file);
   const Losses losses = make_objective(networks::Objective::kRectifiedFlow)
-                            ->losses(DitModule(config, parameters, kernels()), batch_of(arrays));
+                            ->losses(DitModule(config, parameters, {kernels()}), batch_of(arrays));
   EXPECT_LT(relative_error(losses.per_image_B, arrays["loss_per_image"]), 1e-4);
   EXPECT_LT(relative_error(at::stack(losses.network.balance_losses), arrays["aux_per_layer"]),
             1e-4);

@@ -49,7 +49,7 @@ class SwitchReferenceTest : public ::testing::TestWithParam<Kernels> {
 TEST_P(SwitchReferenceTest, ForwardAndPriorLoss) {
   ParameterSet parameters(file_.config());
   load_weights(parameters, file_);
-  const DitModule module(file_.config(), parameters, GetParam());
+  const DitModule module(file_.config(), parameters, {GetParam()});
   const torch::NoGradGuard no_grad;
   const at::Tensor t = array("t");
   const DitOutput result = module.forward(array("x"), t, array("y").to(at::kLong));
