@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   apps::Commands commands;
   apps::add_train(app, commands);
   apps::add_probe(app, commands);
+  apps::add_bench(app, commands);
   for (apps::Command& command : commands) {
     command.run = [run = std::move(command.run)] { run_and_shorten_errors(run); };
   }

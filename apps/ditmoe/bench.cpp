@@ -6,7 +6,7 @@
 #include "ditmoe/kernels/matmul.h"
 #include "ditmoe/kernels/roof.h"
 
-#include "apps/ditmoe/measurement.h"
+#include "apps/command_line/measurement.h"
 
 namespace ditmoe::apps {
 namespace {

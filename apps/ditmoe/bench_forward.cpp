@@ -10,8 +10,8 @@
 #include "ditmoe/networks/weight_source.h"
 #include "ditmoe/pipeline/model_session.h"
 
+#include "apps/command_line/measurement.h"
 #include "apps/ditmoe/bench.h"
-#include "apps/ditmoe/measurement.h"
 
 namespace ditmoe::apps {
 namespace {

@@ -12,8 +12,8 @@
 #include "ditmoe/networks/matrix_source.h"
 #include "ditmoe/networks/weight_source.h"
 
+#include "apps/command_line/measurement.h"
 #include "apps/ditmoe/bench.h"
-#include "apps/ditmoe/measurement.h"
 
 namespace ditmoe::apps {
 namespace {

@@ -14,8 +14,8 @@
 #include "ditmoe/pipeline/precision_report.h"
 #include "ditmoe/pipeline/settings.h"
 
+#include "apps/command_line/measurement.h"
 #include "apps/ditmoe/bench.h"
-#include "apps/ditmoe/measurement.h"
 
 namespace ditmoe::apps {
 namespace {

@@ -8,8 +8,8 @@
 #include "ditmoe/kernels/roof.h"
 #include "ditmoe/networks/vae.h"
 
+#include "apps/command_line/measurement.h"
 #include "apps/ditmoe/bench.h"
-#include "apps/ditmoe/measurement.h"
 
 namespace ditmoe::apps {
 namespace {

@@ -1,4 +1,4 @@
-#include "apps/ditmoe/measurement.h"
+#include "apps/command_line/measurement.h"
 
 #include <algorithm>
 #include <array>
@@ -73,6 +73,12 @@ double ForeignLoad::cpus() const {
                       cpus);
   }
   return cpus;
+}
+
+int64_t peak_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
 }
 
 base::Json machine_json(int threads) {

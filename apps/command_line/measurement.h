@@ -49,6 +49,9 @@ class ForeignLoad {
   double own_;
 };
 
+// The most memory this process has had resident so far.
+int64_t peak_bytes();
+
 // {"cpu", "isa", "version", "threads"}
 base::Json machine_json(int threads);
 
