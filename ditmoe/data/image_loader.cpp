@@ -13,9 +13,8 @@
 #include "ditmoe/formats/image.h"
 
 namespace ditmoe::data {
-namespace {
 
-LoadedImage load(const ImageFolder& folder, int64_t index, int64_t size) {
+LoadedImage load_image(const ImageFolder& folder, int64_t index, int64_t size) {
   LoadedImage loaded;
   loaded.index = index;
   try {
@@ -28,8 +27,6 @@ LoadedImage load(const ImageFolder& folder, int64_t index, int64_t size) {
   }
   return loaded;
 }
-
-}  // namespace
 
 struct ImageLoader::State {
   const ImageFolder* folder;
@@ -59,7 +56,7 @@ struct ImageLoader::State {
   void work() {
     try {
       while (const std::optional<int64_t> index = claim()) {
-        LoadedImage loaded = load(*folder, *index, size);
+        LoadedImage loaded = load_image(*folder, *index, size);
         const std::lock_guard lock(mutex);
         slots[static_cast<size_t>(*index % ahead)] = std::move(loaded);
         if (*index == taken) ready.notify_one();

@@ -17,7 +17,11 @@ struct LoadedImage {
   std::string error;     // one line that names the file
 };
 
-// Reads, decodes and crops (centre_crop) the images of a folder on threads of its own, ahead of the
+// Reads, decodes and crops (centre_crop) one image. Throws failure naming it for what is no fault
+// of it: no memory, too many open files, a disk that fails when it is opened.
+LoadedImage load_image(const ImageFolder& folder, int64_t index, int64_t size);
+
+// Reads, decodes and crops the images of a folder on threads of its own, ahead of the
 // one who takes them, in the folder's order.
 class ImageLoader {
  public:
@@ -36,8 +40,7 @@ class ImageLoader {
   ImageLoader& operator=(const ImageLoader&) = delete;
 
   // The next image, waiting for it; nothing after the last. Images that cannot be read carry their
-  // error. Throws failure naming the image for what is no fault of it: no memory, too many open
-  // files, a disk that fails when it is opened. From one thread.
+  // error. Throws as load_image does. From one thread.
   std::optional<LoadedImage> next();
 
  private:

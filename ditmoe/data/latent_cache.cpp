@@ -10,6 +10,7 @@
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/json.h"
+#include "ditmoe/data/random_streams.h"
 #include "ditmoe/formats/bytes.h"
 #include "ditmoe/formats/file.h"
 
@@ -29,9 +30,6 @@ constexpr int64_t kMaxSide = 1 << 16;
 constexpr int64_t kMostShards = 4096;
 
 constexpr size_t kMaxIndexBytes = size_t{16} << 20;
-
-// Philox stream of the noise in latents.
-constexpr uint32_t kLatentStream = 0x20001;
 
 constexpr formats::Checksum kLongestChecksum = {std::numeric_limits<uint64_t>::max(),
                                                 std::numeric_limits<uint32_t>::max()};
@@ -354,7 +352,7 @@ void sample_latent(std::span<const float> mean,
 base::RandomKey latent_key(uint64_t seed, uint64_t draw, int64_t index, bool flipped) {
   DITMOE_ASSERT(index >= 0 && index <= kMaxImages && draw < uint64_t{1} << 31);
   const uint64_t image = static_cast<uint64_t>(index) << 1 | (flipped ? 1 : 0);
-  return {seed, draw << 33 | image, kLatentStream};
+  return {seed, draw << 33 | image, stream::kLatent};
 }
 
 }  // namespace ditmoe::data

@@ -148,6 +148,14 @@ void LatentDataset::draw(int64_t index, uint64_t draw, std::span<float> out_CHW)
   for (float& value : out_CHW) value = (value - shift) * scale;
 }
 
+bool LatentDataset::try_read(int64_t index,
+                             const Variant& variant,
+                             std::span<float> out_CHW) const {
+  DITMOE_ASSERT(index < count_ && (settings().flip || !variant.mirrored));
+  draw(variant.mirrored ? count_ + index : index, variant.draw, out_CHW);
+  return true;
+}
+
 void LatentDataset::verify() const {
   for (size_t i = 0; i < index_.shards.size(); ++i) {
     expect_intact(shard_path(folder_, i), index_.shards[i].checksum);

@@ -36,6 +36,13 @@ class LatentDataset final : public Dataset {
   // Draw 0.
   void read(int64_t index, std::span<float> out_CHW) const override { draw(index, 0, out_CHW); }
 
+  int64_t num_images() const override { return count_; }
+
+  bool has_mirror_images() const override { return settings().flip; }
+
+  // Always true: an autoencoder makes no corrupt latents.
+  bool try_read(int64_t index, const Variant& variant, std::span<float> out_CHW) const override;
+
   // A sample of the latent's Gaussian, another for each draw < 2^31: an epoch, say. Always the same
   // values where the cache holds samples. Threads may draw at once. Throws bad_input where the
   // shard's file became shorter meanwhile.
