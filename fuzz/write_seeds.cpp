@@ -10,6 +10,7 @@
 #include "ditmoe/formats/npz.h"
 #include "ditmoe/formats/png.h"
 #include "ditmoe/formats/safetensors.h"
+#include "ditmoe/formats/tfrecord.h"
 
 #include "cases.h"
 #include "idx_bytes.h"
@@ -139,6 +140,22 @@ void write_checkpoints(const Seeds& seeds) {
   seeds.put("torch", "legacy", test::LegacyFile{}.bytes());
 }
 
+void write_events(const Seeds& seeds) {
+  const std::string keep_five = "\x05";
+  const std::string version = "\x09" + std::string(8, '@') + "\x1a\x0d" + "brain.Event:2";
+  const std::string scalar =
+      "\x10\x05\x2a\x0a\x0a\x08\x0a\x01"
+      "a\x15" +
+      std::string(4, '?');
+  std::string file;
+  for (const std::string& event : {version, scalar, std::string("\x10\x06"), scalar}) {
+    seeds.put("tfevents", "event_" + std::to_string(file.size()), keep_five + event);
+    ditmoe::formats::append_tfrecord(file, event);
+  }
+  seeds.put("tfevents", "whole", keep_five + file);
+  seeds.put("tfevents", "cut", keep_five + file.substr(0, file.size() - 1));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -164,5 +181,6 @@ int main(int argc, char** argv) {
   write_photographs(seeds);
   write_texts(seeds);
   write_checkpoints(seeds);
+  write_events(seeds);
   return 0;
 }

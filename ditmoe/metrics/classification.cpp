@@ -59,11 +59,13 @@ int64_t Classification::total() const {
   return std::accumulate(confusion.begin(), confusion.end(), int64_t{0});
 }
 
-double Classification::accuracy() const {
-  int64_t all_correct = 0;
-  for (int64_t label = 0; label < num_classes; ++label) all_correct += correct(label);
-  return share(all_correct, total());
+int64_t Classification::correct() const {
+  int64_t sum = 0;
+  for (int64_t label = 0; label < num_classes; ++label) sum += correct(label);
+  return sum;
 }
+
+double Classification::accuracy() const { return share(correct(), total()); }
 
 Classification classify(std::span<const float> logits,
                         std::span<const int32_t> wanted,

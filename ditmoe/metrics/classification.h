@@ -16,7 +16,9 @@ struct Classification {
   int64_t count(int64_t wanted) const;
   int64_t correct(int64_t wanted) const;
 
+  // The same of all classes.
   int64_t total() const;
+  int64_t correct() const;
 
   // Share of all images recognised as the class that was wanted; 0 without images.
   double accuracy() const;

@@ -1,9 +1,10 @@
 #include "ditmoe/metrics/precision_recall.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string_view>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "ditmoe/base/error.h"
 
@@ -62,21 +63,7 @@ void check(const FeatureView& set, std::string_view name, int64_t k) {
     base::bad_input(
         "precision and recall: expected more than k = {} {} images, found {}", k, name, set.count);
   }
-  if (set.size < 1 || static_cast<int64_t>(set.values.size()) != set.count * set.size) {
-    base::bad_input("precision and recall: expected {} x {} {} features, found {} values",
-                    set.count,
-                    set.size,
-                    name,
-                    set.values.size());
-  }
-  const auto bad = std::find_if_not(
-      set.values.begin(), set.values.end(), [](float value) { return std::isfinite(value); });
-  if (bad != set.values.end()) {
-    base::bad_input("precision and recall: {} features, row {}: expected finite values, found {}",
-                    name,
-                    (bad - set.values.begin()) / set.size,
-                    *bad);
-  }
+  expect_features(set, fmt::format("precision and recall: {} features", name));
 }
 
 // Calls visit(row, squared distances to all of `set`) for every row of `queries`, in any order.

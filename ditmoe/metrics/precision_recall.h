@@ -1,18 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 
 #include "ditmoe/base/thread_pool.h"
+#include "ditmoe/metrics/features.h"
 
 namespace ditmoe::metrics {
-
-// Feature vectors of a set of images, row-major [count, size], owned by somebody else.
-struct FeatureView {
-  std::span<const float> values;
-  int64_t count = 0;
-  int64_t size = 0;
-};
 
 struct PrecisionRecall {
   double precision = 0;  // share of generated images within the real manifold

@@ -38,6 +38,7 @@ TEST(ClassificationTest, CountsWantedAgainstRecognised) {
   EXPECT_EQ(result.correct(0), 1);
   EXPECT_EQ(result.count(1), 0);
   EXPECT_EQ(result.total(), 4);
+  EXPECT_EQ(result.correct(), 2);
   EXPECT_DOUBLE_EQ(result.accuracy(), 0.5);
 }
 
