@@ -190,8 +190,10 @@ void add_bench(CLI::App& app, Commands& commands) {
       ->option_text("native|aten")
       ->check(CLI::IsMember({"native", "aten"}));
   train->add_flag("--recompute", arguments->recompute, "Compute blocks again in backward");
-  train->add_option("--repetitions", arguments->repetitions,
-                    "How often to measure (default: for some seconds)")
+  train
+      ->add_option("--repetitions",
+                   arguments->repetitions,
+                   "How often to measure (default: for some seconds)")
       ->option_text("N")
       ->check(whole_number(1, 1'000'000));
   add_threads(*train, arguments->common);

@@ -22,6 +22,8 @@ struct TrainArguments {
   std::vector<std::string> assignments;
   std::string out;
   bool resume = false;
+  std::string kernels = "native";
+  std::string inject;
   CommonOptions common;
 };
 
@@ -49,7 +51,12 @@ void run_train(const TrainArguments& arguments) {
         "{}: expected \"dit\" or \"classifier\", found \"{}\"", document.where("kind"), kind);
   }
   const training::Recipe recipe = training::read_recipe(document);
-  training::train(recipe, {out, arguments.resume});
+  const bool aten = arguments.kernels == "aten";
+  training::train(recipe,
+                  {out,
+                   arguments.resume,
+                   aten ? autograd::Kernels::kAten : autograd::Kernels::kNative,
+                   arguments.inject});
 }
 
 }  // namespace
@@ -80,6 +87,15 @@ void add_train(CLI::App& app, Commands& commands) {
       ->take_all();
   parser->add_option("--out", arguments->out, "Run folder (default: runs/ and the recipe's name)")
       ->option_text("FOLDER");
+  parser->add_option("--kernels", arguments->kernels, "Ours or ATen's operations (default: native)")
+      ->option_text("native|aten")
+      ->check(CLI::IsMember({"native", "aten"}));
+  parser
+      ->add_option("--inject",
+                   arguments->inject,
+                   "Make faults on purpose, to see what comes of them:\n"
+                   "loss@100,gradient@200,data@300,spike@400")
+      ->option_text("FAULT@STEP,...");
   parser->add_flag("--resume", arguments->resume, "Continue the run in the run folder");
   add_threads(*parser, arguments->common);
   add_logging(*parser, arguments->common);

@@ -148,7 +148,8 @@ void run(const Options& options) {
   check_repeated(options, repeated);
   std::optional<pipeline::LatentDecoder> decoder;
   if (!options.vae.empty()) {
-    decoder.emplace(options.vae, session.model(), session.precision(), pool);
+    decoder.emplace(
+        options.vae, session.model().config(), session.model().path(), session.precision(), pool);
   }
   const networks::DitConfig& config = session.model().config();
   const SampleOutput::ImageShape image = {decoder ? decoder->image_channels() : config.channels,

@@ -22,7 +22,8 @@ kernels::QkNorm views_of(const variable_list& norm) {
   return {data(0), data(1), data(2), data(3)};
 }
 
-// Gradients of QkNorm by image and head, added up in that order, which no number of threads changes.
+// Gradients of QkNorm by image and head, added up in that order, which no number of threads
+// changes.
 class NormGradients {
  public:
   NormGradients(int64_t parts, int64_t head_dim)
@@ -54,8 +55,7 @@ struct Attention : torch::autograd::Function<Attention> {
                             const AttentionShape& shape,
                             at::TensorList norm) {
     save_engine(context, engine);
-    context->saved_data["shape"] =
-        std::vector<int64_t>{shape.tokens, shape.heads, shape.head_dim};
+    context->saved_data["shape"] = std::vector<int64_t>{shape.tokens, shape.heads, shape.head_dim};
     variable_list saved = {qkv_N3D};
     saved.insert(saved.end(), norm.begin(), norm.end());
     context->save_for_backward(saved);

@@ -14,11 +14,10 @@ namespace ditmoe::autograd {
 // operations, which is their oracle in tests and what runs on other devices.
 enum class Kernels { kNative, kAten };
 
-// What the functions of this folder compute with: a handle, whose copies are the same engine; graphs
-// keep one. Tensors between
-// functions are f32 but for what comes from linear() with `narrow` and from attention() of such,
-// which is bf16. Native functions add the gradients of weights to the leaf's grad() directly, so
-// that those need not be made first and added then.
+// What the functions of this folder compute with: a handle, whose copies are the same engine;
+// graphs keep one. Tensors between functions are f32 but for what comes from linear() with `narrow`
+// and from attention() of such, which is bf16. Native functions add the gradients of weights to the
+// leaf's grad() directly, so that those need not be made first and added then.
 class Engine {
  public:
   // precision: kF32 or kBf16, of the products that do not ask for f32.

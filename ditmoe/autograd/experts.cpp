@@ -1,6 +1,6 @@
 #include "ditmoe/autograd/experts.h"
 
-#include <memory>
+#include <algorithm>
 
 #include <torch/torch.h>
 
@@ -14,6 +14,10 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+// Rows that one product takes. Whatever experts get, there are then few shapes, each of which keeps
+// compiled code; and a product of so many rows is as fast as any.
+constexpr int64_t kProductRows = 512;
 
 // The products of experts that all have their rows in the same tensors.
 class ExpertProducts {
@@ -67,7 +71,7 @@ class ExpertProducts {
       const int64_t count = rows_.count(e);
       if (count == 0) continue;
       const T* dout = row<T>(dout_SD, e);
-      run({count, hidden_, width_, false, false}, dout, down_weights(e), hidden.data_ptr(), dtype_);
+      run({count, hidden_, width_, false, false}, dout, down_weights(e), data_of<T>(hidden));
       differentiate<T>(
           e, row<T>(gate_up, e), weight, dweight, data_of<T>(hidden), data_of<T>(dgate_up));
       run({count, width_, 2 * hidden_, false, false},
@@ -76,11 +80,11 @@ class ExpertProducts {
           row<float>(dx_SD, e));
       if (dflat == nullptr) continue;
       float* dgate_up_weights = dflat + e * 3 * hidden_ * width_;
-      add({2 * hidden_, width_, count, true, false},
+      add({2 * hidden_, width_, count},
           dgate_up.data_ptr(),
           row<T>(x_SD, e),
           dgate_up_weights);
-      add({width_, hidden_, count, true, false},
+      add({width_, hidden_, count},
           dout,
           hidden.data_ptr(),
           dgate_up_weights + 2 * hidden_ * width_);
@@ -118,33 +122,37 @@ class ExpertProducts {
     });
   }
 
-  void run(
-      kernels::GemmShape shape, const void* a, const void* b, void* c, base::DType result) const {
+  // c = a b, rows of a and c in pieces.
+  template <typename C>
+  void run(kernels::GemmShape shape, const void* a, const void* b, C* c) const {
     shape.operands = dtype_;
-    shape.result = result;
-    gemm_.run(shape, a, b, c);
+    shape.result = base::DTypeOf<C>::value;
+    const int64_t rows = shape.rows;
+    for (int64_t first = 0; first < rows; first += kProductRows) {
+      shape.rows = std::min(kProductRows, rows - first);
+      gemm_.run(shape, element(a, first * shape.inner), b, c + first * shape.columns);
+    }
   }
 
-  void run(const kernels::GemmShape& shape, const void* a, const void* b, float* c) const {
-    run(shape, a, b, c, base::DType::kF32);
-  }
-
-  void run(const kernels::GemmShape& shape, const void* a, const void* b, base::BFloat16* c) const {
-    run(shape, a, b, c, base::DType::kBF16);
-  }
-
+  // c += a^T b, the sum over rows in pieces.
   void add(kernels::GemmShape shape, const void* a, const void* b, float* c) const {
+    shape.operands = dtype_;
     shape.accumulate = true;
-    run(shape, a, b, c);
+    shape.transposed_a = true;
+    const int64_t rows = shape.inner;
+    for (int64_t first = 0; first < rows; first += kProductRows) {
+      shape.inner = std::min(kProductRows, rows - first);
+      gemm_.run(shape, element(a, first * shape.rows), element(b, first * shape.columns), c);
+    }
   }
 
-  const void* at_element(int64_t element) const {
-    return flat_ + static_cast<size_t>(element) * base::size_of(dtype_);
+  const void* element(const void* data, int64_t index) const {
+    return static_cast<const std::byte*>(data) + static_cast<size_t>(index) * size_of(dtype_);
   }
 
-  const void* gate_up_weights(int64_t e) const { return at_element(e * 3 * hidden_ * width_); }
+  const void* gate_up_weights(int64_t e) const { return element(flat_, e * 3 * hidden_ * width_); }
 
-  const void* down_weights(int64_t e) const { return at_element((e * 3 + 2) * hidden_ * width_); }
+  const void* down_weights(int64_t e) const { return element(flat_, (e * 3 + 2) * hidden_ * width_); }
 
   kernels::Gemm& gemm_;
   const ExpertRows& rows_;

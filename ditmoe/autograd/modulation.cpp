@@ -139,8 +139,7 @@ struct GatedResidual : torch::autograd::Function<GatedResidual> {
     const at::Tensor dgate_BD = sum_by_image(
         update_ND.size(0), saved[0].size(0), width, [&](int64_t image, int64_t row, float* sums) {
           const int64_t at = row * width;
-          loops.gated_residual(
-              update + at, gate.row(image), dout + at, width, dupdate + at, sums);
+          loops.gated_residual(update + at, gate.row(image), dout + at, width, dupdate + at, sums);
         });
     return {diff_outputs[0], dgate_BD, dupdate_ND};
   }
@@ -157,8 +156,7 @@ at::Tensor norm_modulate(const Engine& engine,
                          const at::Tensor& shift_BD,
                          const at::Tensor& scale_BD) {
   if (engine.is_native(x_ND)) return NormModulate::apply(x_ND.contiguous(), shift_BD, scale_BD);
-  const at::Tensor normed_ND =
-      at::layer_norm(x_ND, {x_ND.size(1)}, {}, {}, kernels::kLayerNormEps);
+  const at::Tensor normed_ND = at::layer_norm(x_ND, {x_ND.size(1)}, {}, {}, kernels::kLayerNormEps);
   const at::Tensor scale_B1D = (scale_BD + 1.0).unsqueeze(1);
   return at::addcmul(shift_BD.unsqueeze(1), by_image(normed_ND, shift_BD.size(0)), scale_B1D)
       .view_as(x_ND);

@@ -45,8 +45,8 @@ at::Tensor to_operand(const at::Tensor& x, at::ScalarType type);
 void store_row(const float* src, int64_t count, float* dst);
 void store_row(const float* src, int64_t count, base::BFloat16* dst);
 
-// Where the gradient of a leaf is added to; made of zeros where there is none. nullptr where none is
-// wanted.
+// Where the gradient of a leaf is added to; made of zeros where there is none. nullptr where none
+// is wanted.
 float* gradient_of(const at::Tensor& leaf);
 
 // sums[c] += sum over r of rows[r, c] for rows [count, columns].

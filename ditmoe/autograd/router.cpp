@@ -36,9 +36,8 @@ struct Route : torch::autograd::Function<Route> {
     const int64_t rows = logits_NE.size(0);
     const int64_t experts = logits_NE.size(1);
     const int64_t top_k = settings.top_k;
-    const kernels::RouterRule rule{settings.score,
-                                   settings.renormalise,
-                                   bias_E ? bias_E->data_ptr<float>() : nullptr};
+    const kernels::RouterRule rule{
+        settings.score, settings.renormalise, bias_E ? bias_E->data_ptr<float>() : nullptr};
     at::Tensor scores_NE = at::empty_like(logits_NE);
     at::Tensor index_NK = at::empty({rows, top_k}, at::kLong);
     at::Tensor weight_NK = at::empty({rows, top_k}, at::kFloat);
@@ -90,8 +89,8 @@ struct Route : torch::autograd::Function<Route> {
     const int64_t top_k = index_NK.size(1);
     const int64_t pools = saved[3].size(0);
     kernels::RouterRule rule;
-    rule.score = context->saved_data["sigmoid"].toBool() ? RouterScore::kSigmoid
-                                                         : RouterScore::kSoftmax;
+    rule.score =
+        context->saved_data["sigmoid"].toBool() ? RouterScore::kSigmoid : RouterScore::kSoftmax;
     rule.renormalise = context->saved_data["renormalise"].toBool();
     const at::Tensor dweight_NK = diff_outputs[1].contiguous();
     const double dbalance = diff_outputs[2].item<double>() *
@@ -145,8 +144,7 @@ Routing composed(const at::Tensor& logits_NE,
   const at::Tensor chosen_NE =
       at::zeros_like(scores_NE.detach()).scatter_(1, routing.index_NK, 1.0);
   const double scale = static_cast<double>(experts) / static_cast<double>(settings.top_k);
-  const at::Tensor fraction_PE =
-      chosen_NE.view({settings.pools, -1, experts}).mean(1) * scale;
+  const at::Tensor fraction_PE = chosen_NE.view({settings.pools, -1, experts}).mean(1) * scale;
   const at::Tensor mean_PE = share_NE.view({settings.pools, -1, experts}).mean(1);
   routing.balance_loss = (fraction_PE * mean_PE).sum(1).mean() * settings.balance_factor;
   return routing;

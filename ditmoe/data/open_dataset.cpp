@@ -41,7 +41,7 @@ struct Kind {
 
 std::unique_ptr<Dataset> open_fashion(const DataSettings& settings, uint64_t, KeyPlace) {
   return open_fashion_mnist(settings.folder.empty() ? kFashionFolder : settings.folder,
-                            Split::kTrain,
+                            settings.split == "test" ? Split::kTest : Split::kTrain,
                             std::max<int64_t>(settings.channels, 1));
 }
 
@@ -172,6 +172,14 @@ void check_settings(const DataSettings& settings, KeyPlace where) {
               where("channels"),
               kind.name,
               settings.channels);
+  }
+  const bool has_split = settings.kind == "fashion_mnist";
+  if (!settings.split.empty() &&
+      (!has_split || (settings.split != "train" && settings.split != "test"))) {
+    bad_input("{}: expected {}, found {}",
+              where("split"),
+              has_split ? "train or test" : "none for data of kind " + settings.kind,
+              formats::printable(settings.split));
   }
   if (!(settings.weight > 0) || !std::isfinite(settings.weight)) {
     bad_input("{}: expected a number above 0, found {}", where("weight"), settings.weight);

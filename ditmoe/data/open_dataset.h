@@ -17,6 +17,7 @@ struct DataSettings {
   std::string file;                      // idx: of the images; npz
   std::string labels;                    // idx: the file of the labels
   std::vector<std::string> class_names;  // idx, npz: may name the classes in the order of labels
+  std::string split;                     // fashion_mnist: "train", where empty too, or "test"
 
   // What networks see; 0 takes what the data have. Images of a folder are cropped to image_size,
   // and channels of images, 1 or 3, are made of those there are; anything else has to be so.
@@ -34,7 +35,7 @@ struct DataSettings {
 using KeyPlace = base::FunctionRef<std::string(const std::string& key)>;
 
 // The names of the kinds:
-//   fashion_mnist  `folder`           see open_fashion_mnist; the training half
+//   fashion_mnist  `folder`           see open_fashion_mnist; `split` says which half
 //   idx            `file`, `labels`   see read_idx_images
 //   npz            `file`             see read_npz_images
 //   image_folder   `folder`           see ImageFolderDataset; image_size has to be given

@@ -85,7 +85,8 @@ class HeadGradient {
         std::copy_n(row + width, dim, k_ + token * dim);
       } else {
         normalise(row, norm->q_weight, norm->q_bias, raw_q_ + token * dim, q_ + token * dim);
-        normalise(row + width, norm->k_weight, norm->k_bias, raw_k_ + token * dim, k_ + token * dim);
+        normalise(
+            row + width, norm->k_weight, norm->k_bias, raw_k_ + token * dim, k_ + token * dim);
       }
     }
   }
@@ -123,8 +124,7 @@ class HeadGradient {
       const int64_t at = row * tokens;
       loops_.softmax<T>().backward(scores_ + at, dp_ + at, scale, tokens, p_ + at, ds_ + at);
     }
-    const GemmShape to_query{
-        .rows = rows, .columns = dim, .inner = tokens, .operands = dtype_};
+    const GemmShape to_query{.rows = rows, .columns = dim, .inner = tokens, .operands = dtype_};
     gemm_.run(to_query, ds_, k_, dq_ + first * dim);
     const GemmShape to_key{.rows = tokens,
                            .columns = dim,

@@ -121,8 +121,7 @@ struct Gemm::State {
   }
 
   // In f32, for CPUs that have no products of bfloat16.
-  void execute_widened(
-      GemmShape shape, const void* a, const void* b, void* c, const float* bias) {
+  void execute_widened(GemmShape shape, const void* a, const void* b, void* c, const float* bias) {
     const std::vector<float> wide_a = widened(a, shape.rows * shape.inner);
     const std::vector<float> wide_b = widened(b, shape.inner * shape.columns);
     const bool is_narrow = shape.result == base::DType::kBF16;
@@ -148,8 +147,7 @@ Gemm::Gemm() {
 
 Gemm::~Gemm() = default;
 
-void Gemm::run(
-    const GemmShape& shape, const void* a, const void* b, void* c, const float* bias) {
+void Gemm::run(const GemmShape& shape, const void* a, const void* b, void* c, const float* bias) {
   DITMOE_ASSERT(shape.operands == base::DType::kBF16 || shape.result == base::DType::kF32);
   DITMOE_ASSERT(!shape.accumulate || shape.result == base::DType::kF32);
   DITMOE_ASSERT(shape.inner > 0 || !shape.bias);

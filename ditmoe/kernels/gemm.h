@@ -9,11 +9,11 @@ namespace ditmoe::kernels {
 
 // One product C = A B, or C += A B, of matrices whose rows lie one behind the other.
 struct GemmShape {
-  int64_t rows = 0;     // of A and C
-  int64_t columns = 0;  // of B and C
-  int64_t inner = 0;    // columns of A, rows of B
-  bool transposed_a = false;  // A is stored as [inner, rows]
-  bool transposed_b = false;  // B is stored as [columns, inner], as weights are
+  int64_t rows = 0;                          // of A and C
+  int64_t columns = 0;                       // of B and C
+  int64_t inner = 0;                         // columns of A, rows of B
+  bool transposed_a = false;                 // A is stored as [inner, rows]
+  bool transposed_b = false;                 // B is stored as [columns, inner], as weights are
   base::DType operands = base::DType::kF32;  // of A and B: F32 or BF16
   base::DType result = base::DType::kF32;    // of C: F32, or BF16 if A and B are
   bool accumulate = false;                   // add to C, which is then F32
@@ -35,11 +35,8 @@ class Gemm {
   Gemm& operator=(const Gemm&) = delete;
 
   // a, b and c do not alias. An empty sum (inner = 0) is zero. bias: [columns] if the shape has it.
-  void run(const GemmShape& shape,
-           const void* a,
-           const void* b,
-           void* c,
-           const float* bias = nullptr);
+  void run(
+      const GemmShape& shape, const void* a, const void* b, void* c, const float* bias = nullptr);
 
  private:
   struct State;

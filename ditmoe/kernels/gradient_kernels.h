@@ -18,20 +18,15 @@ struct SwigluKernels {
   // Of y = weight · (hidden W^T), given dhidden = dy W. Writes [dgate | dup] and weight · hidden,
   // which the gradient of W is made of, and returns dweight = sum of dhidden · hidden.
   //   gate_up and dgate_up [2 · width]; dgate_up may be gate_up, weighted may be dhidden
-  float (*backward)(const T* gate_up,
-                    const T* dhidden,
-                    float weight,
-                    int64_t width,
-                    T* dgate_up,
-                    T* weighted);
+  float (*backward)(
+      const T* gate_up, const T* dhidden, float weight, int64_t width, T* dgate_up, T* weighted);
 };
 
 template <typename T>
 struct SoftmaxKernels {
   // p = softmax(scale · scores), ds = scale · p · (dp - sum of p · dp): the scores' gradient.
   //   scores [size], overwritten; dp, p and ds [size]
-  void (*backward)(
-      float* scores, const float* dp, float scale, int64_t size, T* p, T* ds);
+  void (*backward)(float* scores, const float* dp, float scale, int64_t size, T* p, T* ds);
 };
 
 struct GradientKernels {

@@ -50,8 +50,7 @@ template <typename Factor>
   const Moments m = moments_of(x, width);
   const float count = static_cast<float>(width);
   const auto norm = [&](int64_t i) { return (x[i] - m.mean) * m.inverse_deviation; };
-  const float mean_dn =
-      sum_in_lanes(width, [&](int64_t i) { return dy[i] * factor(i); }) / count;
+  const float mean_dn = sum_in_lanes(width, [&](int64_t i) { return dy[i] * factor(i); }) / count;
   const float mean_dn_n =
       sum_in_lanes(width, [&](int64_t i) { return dy[i] * factor(i) * norm(i); }) / count;
 #pragma GCC ivdep
@@ -82,7 +81,8 @@ void layer_norm_affine_backward(const float* x,
                                 float* dx,
                                 float* dweight,
                                 float* dbias) {
-  norm_backward(x, [weight](int64_t i) { return weight[i]; }, dy, width, dx, dweight, dbias);
+  norm_backward(
+      x, [weight](int64_t i) { return weight[i]; }, dy, width, dx, dweight, dbias);
 }
 
 void layer_norm_affine_row(
@@ -122,12 +122,8 @@ void swiglu_forward(const T* gate_up, int64_t rows, int64_t width, T* __restrict
 }
 
 template <typename T>
-float swiglu_backward(const T* gate_up,
-                      const T* dhidden,
-                      float weight,
-                      int64_t width,
-                      T* dgate_up,
-                      T* weighted) {
+float swiglu_backward(
+    const T* gate_up, const T* dhidden, float weight, int64_t width, T* dgate_up, T* weighted) {
   constexpr int64_t kLanes = 16;
   const T* gate = gate_up;
   const T* up = gate_up + width;

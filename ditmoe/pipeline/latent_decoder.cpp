@@ -10,15 +10,16 @@ namespace ditmoe::pipeline {
 namespace {
 
 std::shared_ptr<const networks::VaeWeights> open_fitting(const std::string& path,
-                                                         const networks::ModelFile& model) {
+                                                         const networks::DitConfig& model,
+                                                         const std::string& model_name) {
   auto weights = networks::open_vae(path);
   const int64_t channels = weights->config().latent_channels;
-  if (channels != model.config().channels) {
+  if (channels != model.channels) {
     base::bad_input(
         "{}: expected an autoencoder with latents of {} channels, as {} draws, found {}",
         path,
-        model.config().channels,
-        model.path(),
+        model.channels,
+        model_name,
         channels);
   }
   return weights;
@@ -32,18 +33,19 @@ networks::VaeOptions options_of(kernels::Precision precision) {
 }  // namespace
 
 LatentDecoder::LatentDecoder(const std::string& path,
-                             const networks::ModelFile& model,
+                             const networks::DitConfig& model,
+                             const std::string& model_name,
                              kernels::Precision precision,
                              base::ThreadPool& pool)
-    : LatentDecoder(open_fitting(path, model), model, precision, pool) {}
+    : LatentDecoder(open_fitting(path, model, model_name), model, precision, pool) {}
 
 LatentDecoder::LatentDecoder(std::shared_ptr<const networks::VaeWeights> weights,
-                             const networks::ModelFile& model,
+                             const networks::DitConfig& model,
                              kernels::Precision precision,
                              base::ThreadPool& pool)
     : scaling_factor_(weights->scaling_factor()),
       shift_(weights->shift()),
-      image_size_(model.config().image_size * weights->config().factor()),
+      image_size_(model.image_size * weights->config().factor()),
       vae_(std::move(weights), options_of(precision), pool) {}
 
 base::Tensor LatentDecoder::decode(const base::Tensor& latents_NCHW,

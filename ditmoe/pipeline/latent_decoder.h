@@ -7,7 +7,7 @@
 
 #include "ditmoe/base/tensor.h"
 #include "ditmoe/base/thread_pool.h"
-#include "ditmoe/networks/model_file.h"
+#include "ditmoe/networks/dit_config.h"
 #include "ditmoe/networks/vae.h"
 
 namespace ditmoe::pipeline {
@@ -17,10 +17,11 @@ class LatentDecoder {
  public:
   // path: a file or folder, see networks::open_vae; reads headers only, weights are packed by the
   // first image. int8 stands for bf16, which an autoencoder computes in at least. pool must outlive
-  // the object. Throws bad_input where the file is no autoencoder or its latents are not what the
-  // model draws.
+  // the object. model_name: in messages. Throws bad_input where the file is no autoencoder or its
+  // latents are not what the model draws.
   LatentDecoder(const std::string& path,
-                const networks::ModelFile& model,
+                const networks::DitConfig& model,
+                const std::string& model_name,
                 kernels::Precision precision,
                 base::ThreadPool& pool);
 
@@ -38,7 +39,7 @@ class LatentDecoder {
 
  private:
   LatentDecoder(std::shared_ptr<const networks::VaeWeights> weights,
-                const networks::ModelFile& model,
+                const networks::DitConfig& model,
                 kernels::Precision precision,
                 base::ThreadPool& pool);
 

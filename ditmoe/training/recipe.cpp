@@ -5,7 +5,7 @@
 #include <numbers>
 
 #include "ditmoe/base/error.h"
-#include "ditmoe/diffusion/sampler.h"
+#include "ditmoe/training/recipe_checks.h"
 
 namespace ditmoe::training {
 namespace {
@@ -35,6 +35,11 @@ void read_model(formats::TomlDocument& document, networks::DitConfig& model) {
   };
   if (read_word("model.feed_forward")) {
     model.feed_forward = networks::feed_forward_from(word, document.where("model.feed_forward"));
+  }
+  document.get("model.renormalise", model.renormalise);
+  document.get("model.router_bias", model.router_bias);
+  if (read_word("model.router_score")) {
+    model.router_score = networks::router_score_from(word, document.where("model.router_score"));
   }
   if (read_word("model.moe_placement")) {
     model.moe_placement = networks::moe_placement_from(word, document.where("model.moe_placement"));
@@ -70,9 +75,63 @@ void read_training(formats::TomlDocument& document, Recipe& recipe) {
   document.get("train.ema_warmup", recipe.ema_warmup);
   document.get("train.clip_norm", recipe.clip_norm);
   document.get("train.label_dropout", recipe.label_dropout);
+  document.get("train.router_bias_rate", recipe.router_bias_rate);
+  document.get("train.recompute", recipe.recompute);
+  document.get("train.init_from", recipe.init_from);
+  std::string precision(kernels::to_word(recipe.precision));
+  document.get("train.precision", precision);
+  if (precision != "f32" && precision != "bf16") {
+    base::bad_input("{}: expected \"f32\" or \"bf16\", found \"{}\"",
+                    document.where("train.precision"),
+                    precision);
+  }
+  recipe.precision = kernels::precision_from(precision, "train.precision");
   auto seed = static_cast<int64_t>(recipe.seed);
   document.get("train.seed", seed);
   recipe.seed = static_cast<uint64_t>(seed);
+}
+
+void read_faults(formats::TomlDocument& document, FaultSettings& faults) {
+  std::string word(to_word(faults.policy));
+  document.get("train.on_fault", word);
+  for (const FaultPolicy policy :
+       {FaultPolicy::kStop, FaultPolicy::kSkip, FaultPolicy::kRollback}) {
+    if (word == to_word(policy)) faults.policy = policy;
+  }
+  if (word != to_word(faults.policy)) {
+    base::bad_input("{}: expected \"stop\", \"skip\" or \"rollback\", found \"{}\"",
+                    document.where("train.on_fault"),
+                    word);
+  }
+  document.get("train.spike", faults.spike);
+  document.get("train.most_faults", faults.most);
+}
+
+// Sizes that the network's own decide.
+data::DataSettings data_settings(formats::TomlDocument& document,
+                                 const std::string& table,
+                                 const networks::DitConfig& model) {
+  data::DataSettings settings;
+  read_data_settings(document, table, settings);
+  settings.image_size = model.image_size;
+  settings.channels = model.channels;
+  settings.num_classes = model.num_classes;
+  return settings;
+}
+
+void read_data(formats::TomlDocument& document, Recipe& recipe) {
+  std::vector<std::string> parts;
+  document.get("data.mixture", parts);
+  for (const std::string& part : parts) recipe.data_keys.push_back("data." + part);
+  if (parts.empty()) recipe.data_keys = {"data"};
+  for (const std::string& table : recipe.data_keys) {
+    recipe.data.push_back(data_settings(document, table, recipe.model));
+  }
+  document.get("data.workers", recipe.workers);
+  if (document.contains("held_out.kind")) {
+    recipe.held_out = data_settings(document, "held_out", recipe.model);
+    document.get("held_out.images", recipe.held_out_images);
+  }
 }
 
 void read_output(formats::TomlDocument& document, Recipe& recipe) {
@@ -82,6 +141,7 @@ void read_output(formats::TomlDocument& document, Recipe& recipe) {
   document.get("output.sample_every", recipe.sample_every);
   document.get("output.samples_per_class", recipe.samples_per_class);
   document.get("output.export_dtype", recipe.export_dtype);
+  document.get("output.vae", recipe.vae);
   const bool flow = recipe.model.objective == networks::Objective::kRectifiedFlow;
   recipe.sampling = flow ? networks::SamplingDefaults{"euler", 50, 1.0, "all"}
                          : networks::SamplingDefaults{"ddim", 50, 1.0, "3"};
@@ -89,93 +149,6 @@ void read_output(formats::TomlDocument& document, Recipe& recipe) {
   document.get("output.sampler_steps", recipe.sampling.steps);
   document.get("output.cfg", recipe.sampling.cfg);
   document.get("output.cfg_channels", recipe.sampling.cfg_channels);
-}
-
-void expect(const formats::TomlDocument& document,
-            bool condition,
-            const std::string& key,
-            const std::string& expected,
-            double found) {
-  if (!condition)
-    base::bad_input("{}: expected {}, found {}", document.where(key), expected, found);
-}
-
-void check_ranges(const formats::TomlDocument& document, const Recipe& recipe) {
-  const auto at_least = [&](const std::string& key, int64_t value, int64_t least) {
-    const std::string expected = fmt::format("at least {}", least);
-    expect(document, value >= least, key, expected, static_cast<double>(value));
-  };
-  const auto fraction = [&](const std::string& key, double value) {
-    expect(document, value >= 0.0 && value < 1.0, key, "a number in [0, 1)", value);
-  };
-  const auto not_negative = [&](const std::string& key, double value) {
-    const bool good = std::isfinite(value) && value >= 0.0;
-    expect(document, good, key, "a finite number, not negative", value);
-  };
-  at_least("train.steps", recipe.steps, 1);
-  at_least("train.batch_size", recipe.batch_size, 1);
-  at_least("train.accumulation", recipe.accumulation, 1);
-  at_least("train.warmup_steps", recipe.rate.warmup_steps, 0);
-  at_least("train.decay_start", recipe.rate.decay_start, 0);
-  at_least("output.log_every", recipe.log_every, 1);
-  at_least("output.checkpoint_every", recipe.checkpoint_every, 1);
-  at_least("output.keep_checkpoints", recipe.keep_checkpoints, 1);
-  at_least("output.sample_every", recipe.sample_every, 0);
-  at_least("output.samples_per_class", recipe.samples_per_class, 1);
-  at_least("data.limit", recipe.data_limit, 0);
-  not_negative("train.lr", recipe.rate.peak);
-  not_negative("train.final_lr", recipe.rate.final_lr);
-  not_negative("train.weight_decay", recipe.adamw.weight_decay);
-  not_negative("train.clip_norm", recipe.clip_norm);
-  not_negative("output.cfg", recipe.sampling.cfg);
-  fraction("train.beta1", recipe.adamw.beta1);
-  fraction("train.beta2", recipe.adamw.beta2);
-  fraction("train.ema_decay", recipe.ema_decay);
-  fraction("train.label_dropout", recipe.label_dropout);
-  if (recipe.batch_size % recipe.accumulation != 0) {
-    base::bad_input("{}: expected a multiple of train.accumulation = {}, found {}",
-                    document.where("train.batch_size"),
-                    recipe.accumulation,
-                    recipe.batch_size);
-  }
-}
-
-// The sampler exists, has that many steps and is for what the network predicts.
-void check_sampler(const formats::TomlDocument& document, const Recipe& recipe) {
-  const bool flow = recipe.model.objective == networks::Objective::kRectifiedFlow;
-  const std::string where = document.where("output.sampler");
-  try {
-    diffusion::make_sampler(recipe.sampling.sampler, recipe.sampling.steps);
-  } catch (const base::Error& error) {
-    base::bad_input("{}: {}", where, error.what());
-  }
-  for (const diffusion::SamplerInfo& info : diffusion::known_samplers()) {
-    if (info.name == recipe.sampling.sampler && info.rectified_flow != flow) {
-      base::bad_input("{}: expected a sampler for objective {}, found \"{}\"",
-                      where,
-                      networks::to_word(recipe.model.objective),
-                      recipe.sampling.sampler);
-    }
-  }
-}
-
-void check_words(const formats::TomlDocument& document, const Recipe& recipe) {
-  if (recipe.data_kind != "fashion_mnist") {
-    base::bad_input("{}: expected \"fashion_mnist\", found \"{}\"",
-                    document.where("data.kind"),
-                    recipe.data_kind);
-  }
-  if (recipe.export_dtype != "f32" && recipe.export_dtype != "bf16") {
-    base::bad_input("{}: expected \"f32\" or \"bf16\", found \"{}\"",
-                    document.where("output.export_dtype"),
-                    recipe.export_dtype);
-  }
-  if (recipe.sampling.cfg_channels != "3" && recipe.sampling.cfg_channels != "all") {
-    base::bad_input("{}: expected \"3\" or \"all\", found \"{}\"",
-                    document.where("output.cfg_channels"),
-                    recipe.sampling.cfg_channels);
-  }
-  check_sampler(document, recipe);
 }
 
 }  // namespace
@@ -202,16 +175,39 @@ Recipe read_recipe(formats::TomlDocument& document) {
   document.get("kind", kind);
   document.get("name", recipe.name);
   read_model(document, recipe.model);
-  document.get("data.kind", recipe.data_kind);
-  document.get("data.folder", recipe.data_folder);
-  document.get("data.limit", recipe.data_limit);
   read_training(document, recipe);
+  read_faults(document, recipe.faults);
+  read_data(document, recipe);
   read_output(document, recipe);
   document.finish();
-  check_ranges(document, recipe);
-  check_words(document, recipe);
-  recipe.model.validate(document.where("model"));
+  check_recipe(document, recipe);
   return recipe;
+}
+
+void read_data_settings(formats::TomlDocument& document,
+                        const std::string& table,
+                        data::DataSettings& settings) {
+  document.get(table + ".kind", settings.kind);
+  document.get(table + ".folder", settings.folder);
+  document.get(table + ".file", settings.file);
+  document.get(table + ".labels", settings.labels);
+  document.get(table + ".class_names", settings.class_names);
+  document.get(table + ".split", settings.split);
+  document.get(table + ".limit", settings.limit);
+  document.get(table + ".weight", settings.weight);
+  document.get(table + ".flip", settings.flip);
+}
+
+std::string_view to_word(FaultPolicy policy) {
+  switch (policy) {
+    case FaultPolicy::kStop:
+      return "stop";
+    case FaultPolicy::kSkip:
+      return "skip";
+    case FaultPolicy::kRollback:
+      return "rollback";
+  }
+  DITMOE_ASSERT(false);
 }
 
 }  // namespace ditmoe::training

@@ -108,8 +108,9 @@ TEST(AttentionGradientTest, DefinitionAgreesWithFiniteDifferences) {
 TEST(AttentionGradientTest, MatchesItsDefinition) {
   for (const AttentionShape& shape : shapes()) {
     for (const bool has_norm : {false, true}) {
-      SCOPED_TRACE(::testing::Message() << shape.tokens << " tokens, " << shape.heads << " heads of "
-                                        << shape.head_dim << (has_norm ? ", normalised" : ""));
+      SCOPED_TRACE(::testing::Message()
+                   << shape.tokens << " tokens, " << shape.heads << " heads of " << shape.head_dim
+                   << (has_norm ? ", normalised" : ""));
       Example expected(shape, has_norm);
       expected.run_reference();
       Example actual(shape, has_norm);

@@ -103,10 +103,10 @@ std::vector<GemmShape> shapes() {
 TEST(GemmTest, MatchesItsDefinitionForEveryForm) {
   Gemm gemm;
   for (const GemmShape& shape : shapes()) {
-    SCOPED_TRACE(::testing::Message() << shape.rows << "x" << shape.columns << "x" << shape.inner
-                                      << " a^T " << shape.transposed_a << " b^T "
-                                      << shape.transposed_b << " + " << shape.accumulate << " bias "
-                                      << shape.bias << " " << base::name_of(shape.operands));
+    SCOPED_TRACE(::testing::Message()
+                 << shape.rows << "x" << shape.columns << "x" << shape.inner << " a^T "
+                 << shape.transposed_a << " b^T " << shape.transposed_b << " + " << shape.accumulate
+                 << " bias " << shape.bias << " " << base::name_of(shape.operands));
     const Case example(shape);
     const double tolerance = shape.result == base::DType::kF32 ? 1e-5 : 8e-3;
     EXPECT_TRUE(tests::close(example.run(gemm), example.expected, tolerance));

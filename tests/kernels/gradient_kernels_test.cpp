@@ -146,12 +146,8 @@ TEST(GradientKernelsTest, SwigluInBfloat16RoundsOnceAtTheEnd) {
                                                dgate_up.data(),
                                                weighted.data());
     std::vector<BFloat16> half_dgate_up(gate_up.size()), half_weighted(dhidden.size());
-    const float slope = gradient_kernels().swiglu_bf16.backward(gate_up.data(),
-                                                                dhidden.data(),
-                                                                0.7f,
-                                                                width,
-                                                                half_dgate_up.data(),
-                                                                half_weighted.data());
+    const float slope = gradient_kernels().swiglu_bf16.backward(
+        gate_up.data(), dhidden.data(), 0.7f, width, half_dgate_up.data(), half_weighted.data());
     EXPECT_NEAR(slope, dweight, 1e-4 * static_cast<double>(width));
     EXPECT_TRUE(close(tests::widened(half_dgate_up), dgate_up, 4e-3));
     EXPECT_TRUE(close(tests::widened(half_weighted), weighted, 4e-3));

@@ -72,7 +72,45 @@ TEST(RecipeTest, FaultsNameTheKey) {
   EXPECT_THAT(fault("output.sampler_steps=2000"), HasSubstr("output.sampler"));
   EXPECT_THAT(fault("output.export_dtype=\"f8\""), HasSubstr("bf16"));
   EXPECT_THAT(fault("data.kind=\"cifar\""), HasSubstr("fashion_mnist"));
+  EXPECT_THAT(fault("data.kind=\"image_folder\""), HasSubstr("data.folder"));
+  EXPECT_THAT(fault("data.split=\"both\""), HasSubstr("data.split"));
+  EXPECT_THAT(fault("train.precision=\"int8\""), HasSubstr("\"bf16\""));
+  EXPECT_THAT(fault("train.on_fault=\"pray\""), HasSubstr("rollback"));
+  EXPECT_THAT(fault("train.batch_size=4611686018427387904"), HasSubstr("train.batch_size"));
+  EXPECT_THAT(fault("model.router_score=\"tanh\""), HasSubstr("sigmoid"));
   EXPECT_EQ(fault("train.lr=0.5"), "");
+}
+
+TEST(RecipeTest, MixturesHaveATableForEachPart) {
+  const Recipe recipe = read(R"(
+spike = 8.0
+on_fault = "skip"
+[data]
+mixture = ["real", "synthetic"]
+workers = 2
+[data.real]
+kind = "latents"
+folder = "real-latents"
+[data.synthetic]
+kind = "latents"
+folder = "synthetic-latents"
+weight = 5
+flip = true
+[held_out]
+kind = "latents"
+folder = "held-out"
+images = 100
+)");
+  ASSERT_EQ(recipe.data.size(), 2U);
+  EXPECT_EQ(recipe.data[1].folder, "synthetic-latents");
+  EXPECT_EQ(recipe.data[1].weight, 5);
+  EXPECT_TRUE(recipe.data[1].flip);
+  EXPECT_EQ(recipe.data_keys[0], "data.real");
+  EXPECT_EQ(recipe.data[0].image_size, 28);
+  EXPECT_EQ(recipe.held_out->folder, "held-out");
+  EXPECT_EQ(recipe.held_out_images, 100);
+  EXPECT_EQ(recipe.faults.policy, FaultPolicy::kSkip);
+  EXPECT_EQ(recipe.faults.spike, 8.0);
 }
 
 TEST(RecipeTest, ShippedRecipesAreValid) {

@@ -1,100 +1,69 @@
 // Runs of the trainer from outside: resumed ones equal undisturbed ones, and failures lose nothing.
 
-#include <filesystem>
-#include <fstream>
-#include <gmock/gmock.h>
-
-#include "ditmoe/base/error.h"
-#include "ditmoe/data/dataset.h"
-#include "ditmoe/formats/file.h"
 #include "ditmoe/formats/folder.h"
-#include "ditmoe/training/checkpoint.h"
-#include "ditmoe/training/trainer.h"
 
-#include "tests/training/torch_support.h"
+#include "tests/training/run_support.h"
 
 namespace ditmoe::training {
 namespace {
 
-namespace fs = std::filesystem;
-using ::testing::HasSubstr;
+using tests::relative_error;
 
-void append_u32_be(std::string& bytes, uint32_t value) {
-  for (const int shift : {24, 16, 8, 0}) bytes += static_cast<char>((value >> shift) & 0xFF);
-}
-
-// A stand-in for Fashion-MNIST in its own file format: 40 images of 8x8.
-void write_dataset(const fs::path& folder) {
-  fs::create_directories(folder);
-  std::string images("\0\0\x08\x03", 4);
-  for (const uint32_t dim : {40U, 8U, 8U}) append_u32_be(images, dim);
-  std::string labels("\0\0\x08\x01", 4);
-  append_u32_be(labels, 40);
-  for (uint32_t i = 0; i < 40; ++i) {
-    labels += static_cast<char>(i % 10);
-    for (uint32_t pixel = 0; pixel < 64; ++pixel)
-      images += static_cast<char>((pixel * (i + 3)) % 251);
-  }
-  for (const char* split : {"train", "t10k"}) {
-    formats::write_text((folder / fmt::format("{}-images-idx3-ubyte.gz", split)).string(), images);
-    formats::write_text((folder / fmt::format("{}-labels-idx1-ubyte.gz", split)).string(), labels);
-  }
-}
-
-class TrainerTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    root_ = fs::path(::testing::TempDir()) / fmt::format("ditmoe-{}-{}", test->name(), ::getpid());
-    fs::remove_all(root_);
-    write_dataset(root_ / "data");
-    at::set_num_threads(1);
-    recipe_.name = "test";
-    recipe_.model = tests::tiny_config();
-    recipe_.model.num_classes = 10;
-    recipe_.data_folder = (root_ / "data").string();
-    recipe_.steps = 12;
-    recipe_.batch_size = 8;
-    recipe_.accumulation = 2;
-    recipe_.rate.peak = 1e-2;
-    recipe_.clip_norm = 0.5;
-    recipe_.ema_warmup = true;
-    recipe_.log_every = 2;
-    recipe_.checkpoint_every = 4;
-    recipe_.sampling = {"ddim", 2, 1.5, "3"};
-  }
-
-  void TearDown() override { fs::remove_all(root_); }
-
-  std::string folder(const std::string& name) const { return (root_ / name).string(); }
-
-  std::string bytes(const std::string& path) const { return formats::read_text(path); }
-
-  std::string fault(const Recipe& recipe, const TrainOptions& options) const {
-    try {
-      train(recipe, options);
-    } catch (const base::Error& error) {
-      return error.what();
+// Stops inside an epoch (of five steps), at its end, and off and on the grid of checkpoints.
+TEST_F(TrainerTest, ResumedRunIsByteIdenticalWhereverItStopped) {
+  for (const auto precision : {kernels::Precision::kF32, kernels::Precision::kBf16}) {
+    recipe_.precision = precision;
+    const std::string tag(kernels::to_word(precision));
+    train(recipe_, {folder("whole-" + tag)});
+    for (const int64_t stop : {1, 4, 5, 7, 10, 11}) {
+      const std::string parts = fmt::format("parts-{}-{}", tag, stop);
+      Recipe first_part = recipe_;
+      first_part.steps = stop;
+      train(first_part, {folder(parts)});
+      train(recipe_, {folder(parts), /*resume=*/true});
+      for (const char* file : {"model.safetensors",
+                               "checkpoints/step-00000012/model.safetensors",
+                               "checkpoints/step-00000012/ema.safetensors",
+                               "checkpoints/step-00000012/optimizer.safetensors",
+                               "checkpoints/step-00000012/state.json"}) {
+        EXPECT_EQ(bytes(folder("whole-" + tag) + "/" + file), bytes(folder(parts) + "/" + file))
+            << parts << " " << file;
+      }
     }
-    return "";
   }
+}
 
-  fs::path root_;
-  Recipe recipe_;
-};
-
-TEST_F(TrainerTest, ResumedRunIsByteIdentical) {
-  train(recipe_, {folder("whole")});
-  Recipe first_part = recipe_;
-  first_part.steps = 7;  // ends off the checkpoint grid
-  train(first_part, {folder("parts")});
-  train(recipe_, {folder("parts"), /*resume=*/true});
-  for (const char* file : {"model.safetensors",
-                           "checkpoints/step-00000012/model.safetensors",
-                           "checkpoints/step-00000012/ema.safetensors",
-                           "checkpoints/step-00000012/optimizer.safetensors"}) {
-    EXPECT_EQ(bytes(folder("whole") + "/" + file), bytes(folder("parts") + "/" + file)) << file;
+TEST_F(TrainerTest, NeitherWorkersNorRecomputationChangeABit) {
+  train(recipe_, {folder("plain")});
+  for (const int64_t workers : {0, 3}) {
+    recipe_.workers = workers;
+    train(recipe_, {folder(fmt::format("workers-{}", workers))});
+    expect_same_model("plain", fmt::format("workers-{}", workers));
   }
+  recipe_.recompute = true;
+  train(recipe_, {folder("recomputed")});
+  expect_same_model("plain", "recomputed");
+}
+
+// The same images, times and noise, summed in another order.
+TEST_F(TrainerTest, AccumulationIsTheWholeBatch) {
+  recipe_.accumulation = 1;
+  train(recipe_, {folder("one")});
+  recipe_.accumulation = 8;
+  train(recipe_, {folder("eight")});
+  const std::vector<base::Json> one = log("one");
+  const std::vector<base::Json> eight = log("eight");
+  ASSERT_EQ(one.size(), eight.size());
+  for (size_t i = 0; i < one.size(); ++i) {
+    const auto loss = one[i].at("loss").get<double>();
+    EXPECT_NEAR(eight[i].at("loss").get<double>(), loss, 1e-3 * loss);
+  }
+}
+
+TEST_F(TrainerTest, AtensKernelsTrainAlike) {
+  train(recipe_, {folder("native")});
+  train(recipe_, {folder("aten"), false, Kernels::kAten});
+  EXPECT_LT(relative_error(restored("aten").ema, restored("native").ema), 1e-3);
 }
 
 TEST_F(TrainerTest, DamagedCheckpointIsSetAsideAndMadeAgain) {
@@ -163,6 +132,7 @@ TEST_F(TrainerTest, DrawsSamples) {
   recipe_.samples_per_class = 1;
   train(recipe_, {folder("run")});
   EXPECT_TRUE(fs::exists(folder("run") + "/samples/step-00000002.png"));
+  EXPECT_TRUE(fs::exists(folder("run") + "/experts/step-00000002.png"));
 }
 
 TEST_F(TrainerTest, RefusesAFolderThatHoldsARun) {
@@ -185,7 +155,7 @@ TEST_F(TrainerTest, RefusesAFolderInUse) {
 }
 
 TEST_F(TrainerTest, MissingDataWritesNothing) {
-  recipe_.data_folder = folder("nowhere");
+  recipe_.data[0].folder = folder("nowhere");
   EXPECT_THAT(fault(recipe_, {folder("run")}), HasSubstr("dataset-fashion-mnist"));
   EXPECT_FALSE(fs::exists(folder("run")));
 }
@@ -193,22 +163,71 @@ TEST_F(TrainerTest, MissingDataWritesNothing) {
 TEST_F(TrainerTest, NonFiniteGradientNeverReachesTheWeights) {
   recipe_.steps = 4;
   train(recipe_, {folder("run")});
-  TrainState good{ParameterSet(recipe_.model), {}, {}, 0};
-  good.ema = at::zeros_like(good.parameters.values());
-  good.optimiser = make_adamw_state(good.parameters.values());
-  ASSERT_TRUE(restore_newest_checkpoint(folder("run"), recipe_, good));
+  const TrainState good = restored("run");
 
   Recipe wild = recipe_;
   wild.steps = 100;
   wild.rate.peak = 1e30;  // overflows within a step or two
   wild.clip_norm = 0.0;
-  EXPECT_THAT(fault(wild, {folder("run"), true}), HasSubstr("not finite"));
-  TrainState after{ParameterSet(recipe_.model), {}, {}, 0};
-  after.ema = at::zeros_like(good.ema);
-  after.optimiser = make_adamw_state(after.parameters.values());
-  ASSERT_TRUE(restore_newest_checkpoint(folder("run"), recipe_, after));
+  EXPECT_THAT(fault(wild, {folder("run"), true}), HasSubstr("the last checkpoint is good"));
+  const TrainState after = restored("run");
   EXPECT_EQ(after.steps_done, 4);
   EXPECT_TRUE(after.parameters.values().equal(good.parameters.values()));
+}
+
+TEST_F(TrainerTest, LogTellsOfExpertsAndData) {
+  train(recipe_, {folder("run")});
+  const base::Json line = log("run").back();
+  EXPECT_EQ(line.at("expert_loads").size(), 2U);
+  EXPECT_EQ(line.at("expert_loads")[0].size(), 4U);
+  EXPECT_EQ(line.at("expert_gradient_norms")[1].size(), 4U);
+  EXPECT_GE(line.at("max_gradient_norm").get<double>(), line.at("gradient_norm").get<double>());
+  EXPECT_GE(line.at("data_wait").get<double>(), 0.0);
+  EXPECT_LE(line.at("data_wait").get<double>(), 1.0);
+  EXPECT_FALSE(fs::is_empty(folder("run") + "/tensorboard"));
+}
+
+TEST_F(TrainerTest, KeepsTheBestCheckpointByHeldOutLoss) {
+  recipe_.held_out = recipe_.data[0];
+  recipe_.held_out->split = "test";
+  recipe_.held_out_images = 16;
+  recipe_.checkpoint_every = 2;
+  recipe_.keep_checkpoints = 1;
+  train(recipe_, {folder("run")});
+  const auto best = CheckpointStore(folder("run"), 1).best();
+  ASSERT_TRUE(best.has_value());
+  double least = 1e9;
+  for (const base::Json& line : log("run")) {
+    const double loss = line.at("held_out_loss");
+    if (loss < least) {
+      least = loss;
+      EXPECT_LE(best->loss, least);
+    }
+  }
+  EXPECT_DOUBLE_EQ(best->loss, least);
+}
+
+TEST_F(TrainerTest, TrainsOnAMixture) {
+  recipe_.data.push_back(recipe_.data[0]);
+  recipe_.data_keys = {"data.real", "data.synthetic"};
+  recipe_.data[0].weight = 1;
+  recipe_.data[1].weight = 5;
+  recipe_.data[1].flip = true;
+  train(recipe_, {folder("run")});
+  Recipe other = recipe_;
+  other.data[1].weight = 4;
+  EXPECT_THAT(fault(other, {folder("run"), true}), HasSubstr("data.synthetic.weight"));
+}
+
+TEST_F(TrainerTest, RouterBiasesMoveAgainstTheLoads) {
+  recipe_.model.router_bias = true;
+  recipe_.model.balance_factor = 0;
+  recipe_.router_bias_rate = 0.01;
+  train(recipe_, {folder("run")});
+  const TrainState state = restored("run");
+  const at::Tensor bias = state.parameters["blocks.0.moe.gate.e_score_correction_bias"].detach();
+  EXPECT_GT(bias.abs().max().item<double>(), 0.005);
+  EXPECT_LT(bias.abs().max().item<double>(), 0.01 * 12 + 1e-6);
 }
 
 }  // namespace

@@ -22,8 +22,10 @@ Matrix rows_of(const float* src, const AttentionShape& shape, int64_t stride) {
   return rows;
 }
 
-Matrix normalised(
-    const Matrix& raw, const AttentionShape& shape, const float* weight, const float* bias) {
+Matrix normalised(const Matrix& raw,
+                  const AttentionShape& shape,
+                  const float* weight,
+                  const float* bias) {
   const int64_t dim = shape.head_dim;
   Matrix result(raw.size());
   layer_norm_affine(raw.data(), dim, weight, bias, shape.tokens, dim, result.data(), dim);
@@ -108,12 +110,8 @@ float swiglu_backward(const float* gate_up,
   return static_cast<float>(dweight);
 }
 
-void softmax_backward(const float* scores,
-                      const float* dp,
-                      float scale,
-                      int64_t size,
-                      float* p,
-                      float* ds) {
+void softmax_backward(
+    const float* scores, const float* dp, float scale, int64_t size, float* p, float* ds) {
   double peak = scores[0];
   for (int64_t i = 0; i < size; ++i) peak = std::max<double>(peak, scores[i]);
   double sum = 0;

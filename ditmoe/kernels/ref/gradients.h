@@ -24,12 +24,8 @@ float swiglu_backward(const float* gate_up,
                       float* dgate_up,
                       float* weighted);
 
-void softmax_backward(const float* scores,
-                      const float* dp,
-                      float scale,
-                      int64_t size,
-                      float* p,
-                      float* ds);
+void softmax_backward(
+    const float* scores, const float* dp, float scale, int64_t size, float* p, float* ds);
 
 // Scalar definition of kernels::attention_gradient<float>.
 void attention_gradient(const float* qkv,
