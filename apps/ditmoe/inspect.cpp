@@ -21,6 +21,7 @@ struct Options {
   bool table = false;
   bool tensors = false;
   OverrideOptions overrides;
+  TrainingOptions training;
   CommonOptions common;
 };
 
@@ -111,7 +112,9 @@ base::Json sampling_json(const networks::SamplingDefaults& sampling) {
           {"cfg_channels", sampling.cfg_channels}};
 }
 
-void inspect_file_json(const networks::ModelFile& model, const formats::TensorFile& file) {
+void inspect_file_json(const networks::ModelFile& model,
+                       const formats::TensorFile& file,
+                       const TrainingOptions& training) {
   base::Json json = {{"file", model.path()}};
   json.update(costs_json(model.config()));
   json["format"] = formats::name_of(file.format());
@@ -120,6 +123,7 @@ void inspect_file_json(const networks::ModelFile& model, const formats::TensorFi
   json["sampling"] = sampling_json(model.sampling());
   json["metadata"] = model.metadata();
   json["tensors"] = tensors_json(file);
+  if (training.wanted) json["training"] = training_json(model.config(), training);
   print_json(json);
 }
 
@@ -153,10 +157,11 @@ void inspect_file(const Options& options) {
   }
   const auto model = networks::ModelFile::open(options.file, options.overrides.over());
   const formats::TensorFile& file = *model.file();
-  if (options.common.json) return inspect_file_json(model, file);
+  if (options.common.json) return inspect_file_json(model, file, options.training);
   print_title(options.file, file);
   print_config(model.config());
   print_costs(model.config());
+  if (options.training.wanted) print_training(model.config(), options.training);
   print_file_details(model, file, options.tensors);
 }
 
@@ -170,12 +175,14 @@ void inspect_preset(const Options& options) {
     for (const networks::TensorSpec& spec : specs) {
       json["tensors"].push_back({{"name", spec.name}, {"shape", spec.shape}});
     }
+    if (options.training.wanted) json["training"] = training_json(config, options.training);
     print_json(json);
     return;
   }
   fmt::print("{} (for images of 256x256 pixels)\n", options.preset);
   print_config(config);
   print_costs(config);
+  if (options.training.wanted) print_training(config, options.training);
   print_line("tensors",
              std::to_string(specs.size()) + (options.tensors ? "" : " (--tensors lists them)"));
   if (!options.tensors) return;
@@ -222,7 +229,9 @@ void inspect_table(const Options& options) {
   if (options.common.json) print_json(json);
 }
 
-void run(const Options& options) {
+void run(Options& options) {
+  options.training.settings.precision =
+      kernels::precision_from(options.training.dtype, "--dtype");
   const int things =
       (options.file.empty() ? 0 : 1) + (options.preset.empty() ? 0 : 1) + (options.table ? 1 : 0);
   if (things != 1) base::bad_input("inspect: expected exactly one of FILE, --preset and --table");
@@ -247,12 +256,14 @@ void add_inspect(CLI::App& app, Commands& commands) {
   inspect->add_flag(
       "--table", options->table, "Instead of a file: all configurations of the paper");
   inspect->add_flag("--tensors", options->tensors, "List all tensors with their shapes");
+  add_training(*inspect, options->training);
   add_json(*inspect, options->common);
   add_overrides(*inspect, options->overrides);
   inspect->footer(
       "Examples:\n"
       "  ditmoe inspect models/fashion-moe.safetensors\n"
       "  ditmoe inspect --preset G/2-16E2A --json\n"
+      "  ditmoe inspect --preset XL/2-8E2A --training --batch 8 --accumulation 32\n"
       "  ditmoe inspect --table");
   commands.push_back({inspect, [options] { run(*options); }});
 }

@@ -3,6 +3,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
+
 #include <zlib.h>
 
 #include "ditmoe/formats/file.h"
@@ -12,8 +14,14 @@ namespace ditmoe::formats {
 Checksum checksum_of(const std::string& path) {
   const MappedFile file = MappedFile::open(path);
   const auto bytes = file.bytes();
-  const uLong crc =
-      crc32_z(crc32_z(0, nullptr, 0), reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+  // In pieces that are handed back, or the whole file would count as this process's memory.
+  constexpr size_t kPiece = size_t{16} << 20;
+  uLong crc = crc32_z(0, nullptr, 0);
+  for (size_t first = 0; first < bytes.size(); first += kPiece) {
+    const auto piece = bytes.subspan(first, std::min(kPiece, bytes.size() - first));
+    crc = crc32_z(crc, reinterpret_cast<const Bytef*>(piece.data()), piece.size());
+    file.release(piece);
+  }
   file.expect_whole();
   return {bytes.size(), static_cast<uint32_t>(crc)};
 }

@@ -21,14 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kWeightsName = "diffusion_pytorch_model";
 constexpr const char* kConfigName = "config.json";
-constexpr int64_t kGroups = 32;
-
-// What config.json says that shapes do not.
-struct Settings {
-  int64_t groups = kGroups;
-  double scaling_factor = 0.18215;
-  double shift = 0.0;
-};
+constexpr const char* kMetadataKey = "ditmoe.autoencoder";
 
 void read_number(const base::Json& json, const std::string& path, const char* key, double& value) {
   if (!json.contains(key) || json.at(key).is_null()) return;
@@ -38,8 +31,9 @@ void read_number(const base::Json& json, const std::string& path, const char* ke
   value = json.at(key).get<double>();
 }
 
-Settings read_settings(const std::string& path) {
-  const base::Json json = base::parse_json(formats::read_text(path), path);
+// text: JSON as in diffusers' config.json; path: where it stands.
+VaeSettings read_settings(const std::string& text, const std::string& path) {
+  const base::Json json = base::parse_json(text, path);
   if (!json.is_object())
     base::bad_input("{}: expected an object, found {}", path, json.type_name());
   if (json.contains("_class_name") && json.at("_class_name") != "AutoencoderKL") {
@@ -47,8 +41,8 @@ Settings read_settings(const std::string& path) {
                     path,
                     json.at("_class_name").dump().substr(0, 60));
   }
-  Settings settings;
-  double groups = kGroups;
+  VaeSettings settings;
+  auto groups = static_cast<double>(settings.groups);
   read_number(json, path, "norm_num_groups", groups);
   read_number(json, path, "scaling_factor", settings.scaling_factor);
   read_number(json, path, "shift_factor", settings.shift);
@@ -101,7 +95,12 @@ class FileVae final : public VaeWeights {
  public:
   FileVae(std::shared_ptr<const formats::TensorFile> file, const Located& located)
       : file_(std::move(file)) {
-    if (!located.config.empty()) settings_ = read_settings(located.config);
+    const auto own = file_->metadata().find(kMetadataKey);
+    if (own != file_->metadata().end()) {
+      settings_ = read_settings(own->second, located.weights + ": " + kMetadataKey);
+    } else if (!located.config.empty()) {
+      settings_ = read_settings(formats::read_text(located.config), located.config);
+    }
     std::vector<NamedShape> tensors;
     for (const auto& entry : file_->entries()) tensors.push_back({entry.name, entry.shape});
     names_ = vae_shape_table(tensors, located.weights);
@@ -133,7 +132,7 @@ class FileVae final : public VaeWeights {
 
  private:
   std::shared_ptr<const formats::TensorFile> file_;
-  Settings settings_;
+  VaeSettings settings_;
   ShapeTable names_;
   VaeConfig config_;
   std::map<std::string, base::Shape> shapes_;
@@ -178,6 +177,14 @@ class RandomVae final : public VaeWeights {
 };
 
 }  // namespace
+
+std::map<std::string, std::string> vae_metadata(const VaeSettings& settings) {
+  const base::Json json = {{"_class_name", "AutoencoderKL"},
+                           {"norm_num_groups", settings.groups},
+                           {"scaling_factor", settings.scaling_factor},
+                           {"shift_factor", settings.shift}};
+  return {{"ditmoe.format", "1"}, {kMetadataKey, json.dump()}};
+}
 
 std::shared_ptr<const VaeWeights> open_vae(const std::string& path) {
   const Located located = locate(path);

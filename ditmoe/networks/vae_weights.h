@@ -32,12 +32,24 @@ class VaeWeights {
   virtual std::shared_ptr<const formats::TensorFile> file() const { return nullptr; }
 };
 
+// What shapes of tensors do not tell.
+struct VaeSettings {
+  int64_t groups = 32;              // of every GroupNorm
+  double scaling_factor = 0.18215;  // see VaeWeights
+  double shift = 0.0;
+};
+
+// The settings as open_vae reads them from `__metadata__` of a safetensors file: under the key
+// "ditmoe.autoencoder" an object with the keys of diffusers' config.json.
+std::map<std::string, std::string> vae_metadata(const VaeSettings& settings);
+
 // The weights of a file (safetensors or PyTorch's, see formats::TensorFile) or folder: names as
 // CompVis' code has them, with or without the prefix first_stage_model. of whole checkpoints, or as
 // diffusers does, in its older and newer spelling of attention; a folder of diffusers' with
-// config.json, or a pipeline's that holds it as vae/. Reads headers only. Throws bad_input naming
-// file and tensor for what is missing, misshapen or unknown, and naming file and key for a
-// configuration that cannot be.
+// config.json, or a pipeline's that holds it as vae/. Settings are those of the file's metadata
+// (vae_metadata), else those of config.json. Reads headers only. Throws bad_input naming file and
+// tensor for what is missing, misshapen or unknown, and naming file and key for a configuration
+// that cannot be.
 std::shared_ptr<const VaeWeights> open_vae(const std::string& path);
 
 // The same where path is an autoencoder, or a pipeline of diffusers' (model_index.json) around one

@@ -48,6 +48,7 @@ void read_flat(const formats::SafetensorsFile& file,
                       base::to_string(view.shape));
     }
     std::memcpy(out, view.data, view.bytes());
+    file.release({view.data, view.bytes()});
     out += view.size();
   }
   file.expect_whole();
