@@ -6,6 +6,7 @@ namespace ditmoe::apps {
 
 // Each adds its torch-linked command to the command line, in the file of its name.
 void add_train(CLI::App& app, Commands& commands);
+void add_sample(CLI::App& app, Commands& commands);
 void add_probe(CLI::App& app, Commands& commands);
 void add_bench(CLI::App& app, Commands& commands);
 

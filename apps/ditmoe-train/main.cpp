@@ -37,10 +37,11 @@ void run_and_shorten_errors(const std::function<void()>& command) {
 int main(int argc, char** argv) {
   keep_freed_memory();
   base::start_logging(base::LogLevel::kNormal);
-  CLI::App app("The training commands of ditmoe");
+  CLI::App app("The commands of ditmoe that need torch");
   apps::set_up(app);
   apps::Commands commands;
   apps::add_train(app, commands);
+  apps::add_sample(app, commands);
   apps::add_probe(app, commands);
   apps::add_bench(app, commands);
   for (apps::Command& command : commands) {

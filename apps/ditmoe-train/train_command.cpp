@@ -10,6 +10,8 @@
 #include "ditmoe/training/classifier_trainer.h"
 #include "ditmoe/training/recipe.h"
 #include "ditmoe/training/trainer.h"
+#include "ditmoe/training/vae_recipe.h"
+#include "ditmoe/training/vae_trainer.h"
 
 #include "apps/command_line/options.h"
 #include "apps/ditmoe-train/commands.h"
@@ -46,9 +48,15 @@ void run_train(const TrainArguments& arguments) {
     training::train_classifier(document, out, arguments.common.threads);
     return;
   }
+  if (kind == "vae") {
+    const training::VaeRecipe recipe = training::read_vae_recipe(document);
+    training::train_vae(recipe, {out, arguments.resume, arguments.common.threads});
+    return;
+  }
   if (kind != "dit") {
-    base::bad_input(
-        "{}: expected \"dit\" or \"classifier\", found \"{}\"", document.where("kind"), kind);
+    base::bad_input("{}: expected \"dit\", \"vae\" or \"classifier\", found \"{}\"",
+                    document.where("kind"),
+                    kind);
   }
   const training::Recipe recipe = training::read_recipe(document);
   const bool aten = arguments.kernels == "aten";

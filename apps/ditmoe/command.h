@@ -12,7 +12,7 @@ namespace ditmoe::apps {
 using Arguments = std::vector<std::string>;
 
 // Each adds its command to the command line, in the file of its name.
-void add_sample(CLI::App& app, Commands& commands);
+void add_sample(CLI::App& app, Commands& commands, const Arguments& arguments);
 void add_train(CLI::App& app, Commands& commands, const Arguments& arguments);
 void add_evaluate(CLI::App& app, Commands& commands);
 void add_inspect(CLI::App& app, Commands& commands);

@@ -230,8 +230,7 @@ void inspect_table(const Options& options) {
 }
 
 void run(Options& options) {
-  options.training.settings.precision =
-      kernels::precision_from(options.training.dtype, "--dtype");
+  options.training.settings.precision = kernels::precision_from(options.training.dtype, "--dtype");
   const int things =
       (options.file.empty() ? 0 : 1) + (options.preset.empty() ? 0 : 1) + (options.table ? 1 : 0);
   if (things != 1) base::bad_input("inspect: expected exactly one of FILE, --preset and --table");

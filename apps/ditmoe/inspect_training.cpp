@@ -50,14 +50,14 @@ std::string size(int64_t bytes) { return base::bytes_text(static_cast<uint64_t>(
 void print_training(const networks::DitConfig& config, const TrainingOptions& options) {
   const networks::TrainingMemory memory = networks::training_memory(config, options.settings);
   const Estimate time = estimate(config, options);
-  print_line("training",
-             fmt::format("{} images at a time{}, products in {}{}",
-                         options.settings.batch,
-                         options.accumulation > 1
-                             ? fmt::format(", {} times an update", options.accumulation)
-                             : "",
-                         kernels::to_word(options.settings.precision),
-                         options.settings.recompute ? ", blocks computed again" : ""));
+  print_line(
+      "training",
+      fmt::format(
+          "{} images at a time{}, products in {}{}",
+          options.settings.batch,
+          options.accumulation > 1 ? fmt::format(", {} times an update", options.accumulation) : "",
+          kernels::to_word(options.settings.precision),
+          options.settings.recompute ? ", blocks computed again" : ""));
   print_line("memory",
              fmt::format("{}: weights {}, gradients {}, AdamW {}, EMA {}, activations {}, other {}",
                          size(memory.total()),
@@ -73,12 +73,12 @@ void print_training(const networks::DitConfig& config, const TrainingOptions& op
                          100 * kFractionOfRoof,
                          time.roof));
   if (options.steps > 0) {
-    print_line("run",
-               fmt::format("{} steps, {} images: {}",
-                           with_separators(options.steps),
-                           with_separators(options.steps * options.accumulation *
-                                           options.settings.batch),
-                           duration(static_cast<double>(options.steps) * time.step_seconds)));
+    print_line(
+        "run",
+        fmt::format("{} steps, {} images: {}",
+                    with_separators(options.steps),
+                    with_separators(options.steps * options.accumulation * options.settings.batch),
+                    duration(static_cast<double>(options.steps) * time.step_seconds)));
   }
 }
 
@@ -105,14 +105,12 @@ base::Json training_json(const networks::DitConfig& config, const TrainingOption
 }
 
 void add_training(CLI::App& app, TrainingOptions& options) {
-  app.add_flag("--training",
-               options.wanted,
-               "Also what training takes: memory, and time on this machine");
+  app.add_flag(
+      "--training", options.wanted, "Also what training takes: memory, and time on this machine");
   app.add_option("--batch", options.settings.batch, "Images at a time in training (default: 32)")
       ->option_text("N")
       ->check(whole_number(1, 1 << 20));
-  app.add_option(
-         "--accumulation", options.accumulation, "So often before an update (default: 1)")
+  app.add_option("--accumulation", options.accumulation, "So often before an update (default: 1)")
       ->option_text("N")
       ->check(whole_number(1, 1 << 20));
   app.add_option("--dtype", options.dtype, "Of training's products (default: bf16)")

@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", version_text, "Print version, CPU features and libraries");
   Commands commands;
   const Arguments arguments(argv + std::min(argc, 1), argv + argc);
-  add_sample(app, commands);
+  add_sample(app, commands, arguments);
   add_train(app, commands, arguments);
   add_evaluate(app, commands);
   add_inspect(app, commands);

@@ -80,10 +80,7 @@ class ExpertProducts {
           row<float>(dx_SD, e));
       if (dflat == nullptr) continue;
       float* dgate_up_weights = dflat + e * 3 * hidden_ * width_;
-      add({2 * hidden_, width_, count},
-          dgate_up.data_ptr(),
-          row<T>(x_SD, e),
-          dgate_up_weights);
+      add({2 * hidden_, width_, count}, dgate_up.data_ptr(), row<T>(x_SD, e), dgate_up_weights);
       add({width_, hidden_, count},
           dout,
           hidden.data_ptr(),
@@ -152,7 +149,9 @@ class ExpertProducts {
 
   const void* gate_up_weights(int64_t e) const { return element(flat_, e * 3 * hidden_ * width_); }
 
-  const void* down_weights(int64_t e) const { return element(flat_, (e * 3 + 2) * hidden_ * width_); }
+  const void* down_weights(int64_t e) const {
+    return element(flat_, (e * 3 + 2) * hidden_ * width_);
+  }
 
   kernels::Gemm& gemm_;
   const ExpertRows& rows_;

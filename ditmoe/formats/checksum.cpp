@@ -1,9 +1,8 @@
 #include "ditmoe/formats/checksum.h"
 
 #define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
+#include <xxhash.h>
 
 #include <zlib.h>
 

@@ -53,9 +53,9 @@ class BlockCost {
     const int64_t width = rows_ * config_.width;
     const bool is_moe = config_.is_moe(layer);
     const int64_t copies = is_moe ? config_.top_k : 1;
-    const int64_t hidden = is_moe ? std::max(config_.routed_width() * copies / 2,
-                                             config_.shared_width())
-                                  : config_.dense_width();
+    const int64_t hidden =
+        is_moe ? std::max(config_.routed_width() * copies / 2, config_.shared_width())
+               : config_.dense_width();
     return kRowsInFlight * width * kFloat + copies * width * element_ +
            3 * rows_ * hidden * element_;
   }
@@ -85,7 +85,8 @@ TrainingMemory training_memory(const DitConfig& config, const TrainingSettings& 
   int64_t largest = 0;
   for (int64_t layer = 0; layer < config.depth; ++layer) {
     memory.activations += settings.recompute ? cost.input() : cost.kept(layer);
-    largest = std::max(largest, cost.transient(layer) + (settings.recompute ? cost.kept(layer) : 0));
+    largest =
+        std::max(largest, cost.transient(layer) + (settings.recompute ? cost.kept(layer) : 0));
   }
   memory.workspace = largest;
   memory.program = kProgram;

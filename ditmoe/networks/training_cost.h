@@ -9,7 +9,7 @@ namespace ditmoe::networks {
 
 // One training step, as far as its cost goes.
 struct TrainingSettings {
-  int64_t batch = 1;  // images at a time: of one micro-batch
+  int64_t batch = 1;                                        // images at a time: of one micro-batch
   kernels::Precision precision = kernels::Precision::kF32;  // kF32 or kBf16
   bool recompute = false;                                   // blocks are computed again in backward
 };

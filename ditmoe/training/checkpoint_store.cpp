@@ -82,8 +82,7 @@ std::vector<std::string> CheckpointStore::list() const {
   return found;
 }
 
-void CheckpointStore::save(int64_t step,
-                           base::FunctionRef<void(const std::string& folder)> write) {
+void CheckpointStore::save(int64_t step, base::FunctionRef<void(const std::string& folder)> write) {
   const std::string final_name = path_of(step);
   if (fs::exists(final_name)) return;
   const std::string temporary = final_name + ".tmp";

@@ -9,9 +9,9 @@
 
 namespace ditmoe::training {
 
-// The checkpoints of a run, in `<run>/checkpoints/step-00001000/` and so on: folders of files with a
-// manifest.json (size and CRC-32 of each). A checkpoint appears under its name whole or not at all.
-// Only for the holder of the run folder's lock.
+// The checkpoints of a run, in `<run>/checkpoints/step-00001000/` and so on: folders of files with
+// a manifest.json (size and CRC-32 of each). A checkpoint appears under its name whole or not at
+// all. Only for the holder of the run folder's lock.
 class CheckpointStore {
  public:
   // Keeps the newest `keep` >= 1 checkpoints, and the one named best.
@@ -23,8 +23,8 @@ class CheckpointStore {
   // checkpoints there were are as before.
   void save(int64_t step, base::FunctionRef<void(const std::string& folder)> write);
 
-  // The folder of the newest intact checkpoint, or none where there was none at all. Newer ones that
-  // are damaged are renamed to damaged-step-N, with a warning. Throws bad_input where none is
+  // The folder of the newest intact checkpoint, or none where there was none at all. Newer ones
+  // that are damaged are renamed to damaged-step-N, with a warning. Throws bad_input where none is
   // intact.
   std::optional<std::string> newest();
 

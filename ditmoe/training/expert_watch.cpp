@@ -31,7 +31,8 @@ void ExpertWatch::next_window() {
     idle = loads_LE.data_ptr<double>()[i] < kIdleLoad ? idle + 1 : 0;
     if (idle != kIdleWindows) continue;
     base::log_warning(
-        "expert {} of MoE block {} has had next to no tokens for {} log lines: it is dead or dying; "
+        "expert {} of MoE block {} has had next to no tokens for {} log lines: it is dead or "
+        "dying; "
         "a larger model.balance_factor or model.router_bias may keep experts alive",
         i % experts,
         i / experts,
@@ -46,8 +47,7 @@ at::Tensor expert_gradient_norms(const networks::DitConfig& config,
   for (int64_t layer = 0; layer < config.depth; ++layer) {
     if (!config.is_moe(layer)) continue;
     const std::string prefix = fmt::format("blocks.{}.moe.experts.", layer);
-    const at::Tensor gradient_EX =
-        parameters.joined(prefix, {config.experts, -1}).grad();
+    const at::Tensor gradient_EX = parameters.joined(prefix, {config.experts, -1}).grad();
     rows.push_back(gradient_EX.norm(2, 1).to(at::kDouble));
   }
   return rows.empty() ? at::Tensor() : at::stack(rows);

@@ -34,7 +34,8 @@ class ExpertWatch {
 at::Tensor expert_gradient_norms(const networks::DitConfig& config, const ParameterSet& parameters);
 
 // Moves the biases of all routers by `rate`, up for experts that got fewer choices than the mean of
-// their block and down for those that got more (loss-free balancing, DeepSeek-V3, arXiv 2412.19437).
+// their block and down for those that got more (loss-free balancing, DeepSeek-V3, arXiv
+// 2412.19437).
 //   counts_LE  choices of one update
 void balance_router_biases(const networks::DitConfig& config,
                            const at::Tensor& counts_LE,

@@ -117,9 +117,8 @@ Injection::Injection(const std::string& text) {
 }
 
 bool Injection::take(Place place, int64_t step) {
-  const auto found = std::ranges::find_if(entries_, [&](const Entry& entry) {
-    return entry.place == place && entry.step == step;
-  });
+  const auto found = std::ranges::find_if(
+      entries_, [&](const Entry& entry) { return entry.place == place && entry.step == step; });
   if (found == entries_.end()) return false;
   entries_.erase(found);
   return true;

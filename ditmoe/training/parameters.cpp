@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include <torch/torch.h>
 
@@ -28,9 +27,9 @@ base::TensorView view_of(const float* data, const base::Shape& shape) {
 }
 
 void copy_weight(const networks::ModelFile& model, const std::string& name, const at::Tensor& out) {
-  const base::Tensor weight = base::convert(model.weight(name), base::DType::kF32);
+  base::Tensor weight = base::convert(model.weight(name), base::DType::kF32);
   DITMOE_ASSERT(weight.size() == out.numel());
-  std::memcpy(out.data_ptr<float>(), weight.view().data, weight.bytes());
+  out.copy_(at::from_blob(weight.data(), out.sizes(), at::kFloat));
 }
 
 // Uniform in [-bound, bound).
@@ -68,27 +67,34 @@ void initialise_tensor(at::Tensor& tensor, const std::string& name, const base::
 
 }  // namespace
 
-ParameterSet::ParameterSet(const networks::DitConfig& config) {
+ParameterSet::ParameterSet(const networks::DitConfig& config) : ParameterSet(config, at::kCPU) {
+  gradients_ = at::zeros_like(values_);
+  int64_t offset = 0;
+  for (at::Tensor& tensor : tensors_) {
+    tensor.requires_grad_(true);
+    tensor.mutable_grad() = gradients_.narrow(0, offset, tensor.numel()).view_as(tensor);
+    offset += tensor.numel();
+  }
+}
+
+ParameterSet::ParameterSet(const networks::DitConfig& config, at::Device device) {
   int64_t total = 0;
   for (networks::TensorSpec& spec : networks::tensor_specs(config)) {
     if (spec.name == "pos_embed") continue;
     total += base::num_elements(spec.shape);
     specs_.push_back(std::move(spec));
   }
-  values_ = at::zeros({total}, at::kFloat);
-  gradients_ = at::zeros({total}, at::kFloat);
-  pos_embed_ = at::empty({config.tokens(), config.width}, at::kFloat);
+  values_ = at::zeros({total}, at::device(device).dtype(at::kFloat));
+  const at::Tensor positions_TD = at::empty({config.tokens(), config.width}, at::kFloat);
   kernels::sincos_position_embedding(
       config.grid(),
       config.width,
-      {pos_embed_.data_ptr<float>(), static_cast<size_t>(pos_embed_.numel())});
+      {positions_TD.data_ptr<float>(), static_cast<size_t>(positions_TD.numel())});
+  pos_embed_ = positions_TD.to(device);
   int64_t offset = 0;
   for (const networks::TensorSpec& spec : specs_) {
     const int64_t size = base::num_elements(spec.shape);
-    at::Tensor tensor = values_.narrow(0, offset, size).view(spec.shape).detach();
-    tensor.requires_grad_(true);
-    tensor.mutable_grad() = gradients_.narrow(0, offset, size).view(spec.shape);
-    tensors_.push_back(tensor);
+    tensors_.push_back(values_.narrow(0, offset, size).view(spec.shape).detach());
     offset += size;
   }
 }
@@ -115,6 +121,7 @@ at::Tensor ParameterSet::joined(const std::string& prefix, at::IntArrayRef shape
   }
   DITMOE_ASSERT(size > 0);
   at::Tensor leaf = values_.narrow(0, first, size).view(shape).detach();
+  if (!gradients_.defined()) return leaf;
   leaf.requires_grad_(true);
   leaf.mutable_grad() = gradients_.narrow(0, first, size).view_as(leaf);
   return leaf;

@@ -18,6 +18,9 @@ class ParameterSet {
   // Zeros. Every tensor of tensor_specs(config) but pos_embed, which is fixed.
   explicit ParameterSet(const networks::DitConfig& config);
 
+  // Likewise, on a device and without gradients: to predict with.
+  ParameterSet(const networks::DitConfig& config, at::Device device);
+
   // The leaf tensor of a canonical name.
   const at::Tensor& operator[](const std::string& name) const;
 
@@ -41,6 +44,7 @@ class ParameterSet {
 
   const at::Tensor& values() const { return values_; }
 
+  // Undefined where there are none.
   at::Tensor& gradients() { return gradients_; }
 
   // The fixed position embedding [T, D]: part of a file, not trained.

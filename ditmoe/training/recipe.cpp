@@ -11,6 +11,15 @@ namespace ditmoe::training {
 namespace {
 
 void read_model(formats::TomlDocument& document, networks::DitConfig& model) {
+  std::string preset;
+  document.get("model.preset", preset);
+  if (!preset.empty()) {
+    try {
+      model = networks::preset(preset);
+    } catch (const base::Error& error) {
+      base::bad_input("{}: {}", document.where("model.preset"), error.what());
+    }
+  }
   document.get("model.image_size", model.image_size);
   document.get("model.patch_size", model.patch_size);
   document.get("model.channels", model.channels);

@@ -24,8 +24,7 @@ void expect(const formats::TomlDocument& document,
 void check_ranges(const formats::TomlDocument& document, const Recipe& recipe) {
   const auto between = [&](const std::string& key, int64_t value, int64_t least, int64_t most) {
     if (value < least || value > most) {
-      base::bad_input(
-          "{}: expected {} to {}, found {}", document.where(key), least, most, value);
+      base::bad_input("{}: expected {} to {}, found {}", document.where(key), least, most, value);
     }
   };
   const auto fraction = [&](const std::string& key, double value) {

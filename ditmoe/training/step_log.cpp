@@ -22,8 +22,7 @@ void StepLog::add(const StepResult& step, int64_t images) {
 LogLine StepLog::take(int64_t step, double lr) {
   const double steps = static_cast<double>(std::max<int64_t>(steps_, 1));
   const Clock::time_point now = Clock::now();
-  const double seconds =
-      std::chrono::duration<double>(now - std::exchange(since_, now)).count();
+  const double seconds = std::chrono::duration<double>(now - std::exchange(since_, now)).count();
   LogLine line;
   line.step = step;
   line.loss = sum_.loss / steps;

@@ -35,7 +35,8 @@ void TorchDenoiser::predict(std::span<const float> x_NCHW,
     }
     y.data_ptr<int64_t>()[i] = y_N[i];
   }
-  const at::Tensor result = module_.forward(x, t, y).out.contiguous();
+  const at::Tensor result =
+      module_.forward(x.to(device_), t.to(device_), y.to(device_)).out.to(at::kCPU).contiguous();
   DITMOE_ASSERT(static_cast<size_t>(result.numel()) == out.size());
   std::copy_n(result.data_ptr<float>(), out.size(), out.data());
 }

@@ -5,11 +5,13 @@
 
 namespace ditmoe::training {
 
-// A module behind the samplers' interface. No gradients are recorded.
+// A module behind the samplers' interface. No gradients are recorded. Where ATen multiplies, an
+// image is the same in any batch to rounding only.
 class TorchDenoiser final : public diffusion::Denoiser {
  public:
-  // module must outlive the denoiser.
-  explicit TorchDenoiser(const DitModule& module) : module_(module) {}
+  // module must outlive the denoiser; its parameters lie on that device.
+  explicit TorchDenoiser(const DitModule& module, at::Device device = at::kCPU)
+      : module_(module), device_(device) {}
 
   diffusion::ImageShape input_shape() const override;
   int64_t output_channels() const override;
@@ -21,6 +23,7 @@ class TorchDenoiser final : public diffusion::Denoiser {
 
  private:
   const DitModule& module_;
+  at::Device device_;
 };
 
 }  // namespace ditmoe::training

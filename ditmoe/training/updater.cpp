@@ -38,9 +38,7 @@ void add(const Losses& losses, double share, StepResult& step) {
 
 }  // namespace
 
-Updater::Updater(const Recipe& recipe,
-                 const std::vector<std::string>& class_names,
-                 Kernels kernels)
+Updater::Updater(const Recipe& recipe, const std::vector<std::string>& class_names, Kernels kernels)
     : recipe_(recipe),
       state_{.parameters = first_weights(recipe, class_names)},
       module_(recipe.model,
@@ -59,8 +57,8 @@ StepResult Updater::compute(std::vector<Batch>& batches, Injection& injection, i
   if (injection.take(Place::kData, step)) batches.front().x_start.view({-1})[0] = kNan;
   const double factor = injection.take(Place::kLoss, step) ? kNan : 1.0;
   for (const Batch& batch : batches) {
-    const double share = static_cast<double>(batch.y.size(0)) /
-                         static_cast<double>(recipe_.batch_size);
+    const double share =
+        static_cast<double>(batch.y.size(0)) / static_cast<double>(recipe_.batch_size);
     const Losses losses = objective_->losses(module_, batch);
     (losses.total() * (share * factor)).backward();
     const torch::NoGradGuard no_grad;

@@ -15,8 +15,7 @@ TEST(TrainingCostTest, StateIsCountedExactly) {
   EXPECT_EQ(f32.gradients, 4 * trained);
   EXPECT_EQ(f32.optimiser, 8 * trained);
   EXPECT_EQ(f32.average, 4 * trained);
-  const TrainingMemory bf16 =
-      training_memory(config, {.batch = 8, .precision = Precision::kBf16});
+  const TrainingMemory bf16 = training_memory(config, {.batch = 8, .precision = Precision::kBf16});
   EXPECT_EQ(bf16.weights, 6 * trained);
   EXPECT_LT(bf16.activations, f32.activations);
 }

@@ -138,8 +138,8 @@ TEST_F(CheckpointStoreTest, WhereAllAreDamagedNothingBegins) {
 TEST_F(CheckpointStoreTest, FiftyKillsWhileSavingLeaveAnIntactOne) {
   int64_t last = 0;
   for (int round = 0; round < 50; ++round) {
-    const auto moment = static_cast<int>(base::random_below(
-        30'000, {.seed = 3, .index = static_cast<uint64_t>(round)}));
+    const auto moment = static_cast<int>(
+        base::random_below(30'000, {.seed = 3, .index = static_cast<uint64_t>(round)}));
     in_child(
         [&] {
           CheckpointStore kept = store();

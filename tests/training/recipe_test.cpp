@@ -81,6 +81,26 @@ TEST(RecipeTest, FaultsNameTheKey) {
   EXPECT_EQ(fault("train.lr=0.5"), "");
 }
 
+TEST(RecipeTest, APresetIsTheBaseOfAModel) {
+  auto document = formats::TomlDocument::parse(R"(
+[model]
+preset = "S/2-8E2A"
+experts = 4
+[data]
+kind = "latents"
+folder = "latents"
+[train]
+steps = 1
+batch_size = 8
+)",
+                                               "test.toml");
+  const Recipe recipe = read_recipe(document);
+  EXPECT_EQ(recipe.model.width, 384);
+  EXPECT_EQ(recipe.model.experts, 4);
+  EXPECT_EQ(recipe.data[0].channels, 4);
+  EXPECT_THAT(fault("model.preset=\"T/2\""), HasSubstr("model.preset"));
+}
+
 TEST(RecipeTest, MixturesHaveATableForEachPart) {
   const Recipe recipe = read(R"(
 spike = 8.0
@@ -114,7 +134,8 @@ images = 100
 }
 
 TEST(RecipeTest, ShippedRecipesAreValid) {
-  for (const char* name : {"fashion_mnist", "fashion_mnist_dense", "smoke"}) {
+  for (const char* name :
+       {"avatars_moe", "fashion_mnist", "fashion_mnist_dense", "imagenet_s2_8e2a", "smoke"}) {
     auto document = formats::TomlDocument::open(
         fmt::format("{}/../../recipes/{}.toml", DITMOE_TEST_DATA, name));
     EXPECT_NO_THROW(read_recipe(document)) << name;

@@ -2,11 +2,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <gmock/gmock.h>
 #include <string>
 #include <unistd.h>
 #include <vector>
-
-#include <gmock/gmock.h>
 
 #include "ditmoe/base/error.h"
 #include "ditmoe/base/json.h"

@@ -1,4 +1,4 @@
-#include "apps/ditmoe/sample_output.h"
+#include "apps/sampling/sample_output.h"
 
 #include <filesystem>
 #include <system_error>
