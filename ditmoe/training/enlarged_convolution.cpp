@@ -26,8 +26,11 @@ const std::vector<int64_t> kDilation = {1, 1};
 const std::vector<int64_t> kNoPadding = {0, 0};
 
 // Gradients of y = convolution(x, weight) by x and by weight, each where asked for.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_gradients(
-    const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight, bool by_x, bool by_weight) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_gradients(const at::Tensor& dy,
+                                                                     const at::Tensor& x,
+                                                                     const at::Tensor& weight,
+                                                                     bool by_x,
+                                                                     bool by_weight) {
   return at::convolution_backward(dy,
                                   x,
                                   weight,

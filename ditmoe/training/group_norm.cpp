@@ -32,7 +32,9 @@ constexpr int64_t kRowElements = 512;
   *y = kernels::narrow(value);
 }
 
-[[gnu::always_inline]] inline float sigmoid(float z) { return 1.0F / (1.0F + kernels::exp_f32(-z)); }
+[[gnu::always_inline]] inline float sigmoid(float z) {
+  return 1.0F / (1.0F + kernels::exp_f32(-z));
+}
 
 // The derivative of silu.
 [[gnu::always_inline]] inline float silu_slope(float z) {
@@ -41,7 +43,10 @@ constexpr int64_t kRowElements = 512;
 }
 
 template <typename T>
-void sum_row(const T* __restrict x, int64_t count, float* __restrict sum, float* __restrict square) {
+void sum_row(const T* __restrict x,
+             int64_t count,
+             float* __restrict sum,
+             float* __restrict square) {
   for (int64_t i = 0; i < count; ++i) {
     const float value = load(x + i);
     sum[i] += value;
@@ -165,9 +170,8 @@ class GroupNormPass {
   // mean and inverse deviation [groups] of one image are written.
   void forward(const T* x, float* mean, float* inverse, T* y) {
     clear_sums();
-    rows_.each([&](int64_t at, int64_t count) {
-      sum_row(x + at, count, first_.data(), second_.data());
-    });
+    rows_.each(
+        [&](int64_t at, int64_t count) { sum_row(x + at, count, first_.data(), second_.data()); });
     for (int64_t g = 0; g < shape_.groups; ++g) {
       double sum = 0;
       double square = 0;
@@ -176,8 +180,7 @@ class GroupNormPass {
         square += rows_.sum(second_, c);
       });
       const double average = sum / shape_.group_elements();
-      const double variance =
-          std::max(square / shape_.group_elements() - average * average, 0.0);
+      const double variance = std::max(square / shape_.group_elements() - average * average, 0.0);
       mean[g] = static_cast<float>(average);
       inverse[g] = static_cast<float>(1.0 / std::sqrt(variance + kernels::kGroupNormEps));
       if (!std::isfinite(square)) inverse[g] = std::nanf("");  // max() hides a NaN
@@ -233,13 +236,8 @@ class GroupNormPass {
     rows_.fill(first_, [&](int64_t c) { return slope[static_cast<size_t>(c / shape_.width)]; });
     rows_.fill(second_, [&](int64_t c) { return offset[static_cast<size_t>(c / shape_.width)]; });
     rows_.each([&](int64_t at, int64_t count) {
-      gradient_row(x + at,
-                   dz_.data() + at,
-                   scale_.data(),
-                   first_.data(),
-                   second_.data(),
-                   count,
-                   dx + at);
+      gradient_row(
+          x + at, dz_.data() + at, scale_.data(), first_.data(), second_.data(), count, dx + at);
     });
   }
 

@@ -31,7 +31,9 @@ std::optional<int64_t> step_of(const std::string& line) {
 }
 
 // Rewrites the file with a heading and the lines up to steps_done, and opens it for appending.
-std::ofstream continue_file(const std::string& path, const std::string& heading, int64_t steps_done) {
+std::ofstream continue_file(const std::string& path,
+                            const std::string& heading,
+                            int64_t steps_done) {
   std::string kept = heading;
   std::ifstream old(path);
   for (std::string line; std::getline(old, line);) {

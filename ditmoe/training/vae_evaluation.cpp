@@ -17,14 +17,17 @@ constexpr int64_t kBatch = 8;
 constexpr int64_t kPairsInARow = 4;
 
 // Of pixels in [-1, 1]. No error at all counts as 100 dB.
-double psnr_of(double mse) { return mse > 0 ? std::min(10.0 * std::log10(4.0 / mse), 100.0) : 100.0; }
+double psnr_of(double mse) {
+  return mse > 0 ? std::min(10.0 * std::log10(4.0 / mse), 100.0) : 100.0;
+}
 
 at::Tensor read_images(const data::TrainingStream& stream, int64_t first, int64_t count) {
   at::Tensor images =
       at::empty({count, stream.channels(), stream.height(), stream.width()}, at::kFloat);
   const auto elements = static_cast<size_t>(stream.image_elements());
   for (int64_t i = 0; i < count; ++i) {
-    stream.read(first + i, {images.data_ptr<float>() + static_cast<size_t>(i) * elements, elements});
+    stream.read(first + i,
+                {images.data_ptr<float>() + static_cast<size_t>(i) * elements, elements});
   }
   return images;
 }

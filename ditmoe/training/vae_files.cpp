@@ -119,8 +119,7 @@ void save_vae_checkpoint(CheckpointStore& store,
   const TrainedNetwork& network = state.network;
   store.save(state.steps_done, [&](const std::string& folder) {
     const auto save = [&](const char* file, const at::Tensor& values) {
-      write_vae(
-          folder + "/" + file, recipe, network.layout, values, latents, base::DType::kF32);
+      write_vae(folder + "/" + file, recipe, network.layout, values, latents, base::DType::kF32);
     };
     save("model.safetensors", network.values);
     save("ema.safetensors", state.ema);

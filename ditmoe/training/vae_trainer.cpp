@@ -43,12 +43,24 @@ int64_t at_most(int64_t images, const data::TrainingStream& stream) {
 }
 
 const std::vector<std::string>& columns() {
-  static const std::vector<std::string> kColumns = {
-      "loss",          "mse",           "psnr",          "l1",
-      "kl",            "adversarial",   "critic",        "gradient_norm",
-      "lr",            "images_per_second", "data_wait", "held_out_mse",
-      "held_out_psnr", "held_out_image_psnr", "latent_mean", "latent_deviation",
-      "latent_noise",  "latent_kl"};
+  static const std::vector<std::string> kColumns = {"loss",
+                                                    "mse",
+                                                    "psnr",
+                                                    "l1",
+                                                    "kl",
+                                                    "adversarial",
+                                                    "critic",
+                                                    "gradient_norm",
+                                                    "lr",
+                                                    "images_per_second",
+                                                    "data_wait",
+                                                    "held_out_mse",
+                                                    "held_out_psnr",
+                                                    "held_out_image_psnr",
+                                                    "latent_mean",
+                                                    "latent_deviation",
+                                                    "latent_noise",
+                                                    "latent_kl"};
   return kColumns;
 }
 
@@ -77,7 +89,10 @@ class VaeLog {
   }
 
   // Writes the means and begins anew. Returns the PSNR of training images.
-  double write(int64_t step, double lr, double wait_seconds, const std::optional<Measured>& measured) {
+  double write(int64_t step,
+               double lr,
+               double wait_seconds,
+               const std::optional<Measured>& measured) {
     const double n = static_cast<double>(std::max<int64_t>(steps_, 1));
     const double seconds = std::chrono::duration<double>(Clock::now() - since_).count();
     const double psnr = 10.0 * std::log10(4.0 * n / sum_.mse);
@@ -179,8 +194,8 @@ class VaeTrainer {
       if (is_due(recipe_.checkpoint_every)) measured = measure();
       log.go_on();
       if (is_due(recipe_.log_every) || measured) {
-        note = fmt::format(
-            "{:.2f} dB", log.write(state_.steps_done, lr, batches.wait_seconds(), measured));
+        note = fmt::format("{:.2f} dB",
+                           log.write(state_.steps_done, lr, batches.wait_seconds(), measured));
       }
       if (measured) save_vae_checkpoint(store_, recipe_, state_, measured->latents);
       progress.update(state_.steps_done * recipe_.batch_size, note);
@@ -215,11 +230,12 @@ class VaeTrainer {
     if (!held_out_) return measured;
     measured.held_out =
         evaluation_.reconstruction(*held_out_, at_most(recipe_.held_out_images, *held_out_));
-    base::log_info("step {}: held-out images {:.2f} dB, {:.2f} dB on average; deviation of latents {:.3f}",
-                   state_.steps_done,
-                   measured.held_out->psnr,
-                   measured.held_out->image_psnr,
-                   measured.latents.deviation);
+    base::log_info(
+        "step {}: held-out images {:.2f} dB, {:.2f} dB on average; deviation of latents {:.3f}",
+        state_.steps_done,
+        measured.held_out->psnr,
+        measured.held_out->image_psnr,
+        measured.latents.deviation);
     return measured;
   }
 

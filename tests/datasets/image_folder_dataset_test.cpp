@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <sys/resource.h>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -104,19 +103,6 @@ TEST_F(ImageFolderDatasetTest, OneInAThousandMayBeCorrupt) {
   EXPECT_EQ(fewer->size(), 11'000);
   for (int64_t i = 0; i < 11; ++i) EXPECT_FALSE(fewer->try_read(i, {}, out_));
   expect_error([&] { fewer->try_read(11, {}, out_); }, ErrorKind::kFailure, "12 of 11000");
-}
-
-TEST_F(ImageFolderDatasetTest, FaultsOfTheMachineAreNoFaultsOfImages) {
-  put(1);
-  const auto dataset = open();
-  rlimit before = {};
-  getrlimit(RLIMIT_NOFILE, &before);
-  const rlimit none = {0, before.rlim_max};
-  setrlimit(RLIMIT_NOFILE, &none);
-  EXPECT_THROW(dataset->try_read(0, {}, out_), base::Error);
-  setrlimit(RLIMIT_NOFILE, &before);
-  EXPECT_EQ(dataset->num_corrupt(), 0);
-  EXPECT_TRUE(dataset->try_read(0, {}, out_));
 }
 
 }  // namespace

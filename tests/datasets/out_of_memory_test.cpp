@@ -8,12 +8,15 @@
 #include <cstdint>
 #include <cstdlib>
 #include <sys/resource.h>
+#include <vector>
 
 #include <gtest/gtest.h>
 
+#include "ditmoe/data/image_folder_dataset.h"
 #include "ditmoe/data/image_loader.h"
 #include "ditmoe/formats/image.h"
 
+#include "image_files.h"
 #include "tests/formats/temp_dir.h"
 #include "tests/support/jpeg.h"
 
@@ -143,6 +146,18 @@ TEST_F(OutOfMemoryTest, TooManyOpenFilesAreNoFaultOfTheImage) {
   const NoMoreFiles none;
   ImageLoader loader(folder, 0, 1, 8, 1, 1);
   expect_error([&] { loader.next(); }, ErrorKind::kFailure, "cannot be opened", path + ": ");
+}
+
+TEST_F(OutOfMemoryTest, FaultsOfTheMachineAreNoFaultsOfADataSetsImages) {
+  test::put_png(dir_, "00000.png", 7, 0);
+  const auto dataset = ImageFolderDataset::open(dir_.path().string(), 6, 3);
+  std::vector<float> out(3 * 6 * 6);
+  {
+    const NoMoreFiles no_more_files;
+    EXPECT_THROW(dataset->try_read(0, {}, out), base::Error);
+  }
+  EXPECT_EQ(dataset->num_corrupt(), 0);
+  EXPECT_TRUE(dataset->try_read(0, {}, out));
 }
 
 }  // namespace

@@ -20,7 +20,9 @@ struct Outcome {
 };
 
 template <typename Function>
-Outcome run(const Function& function, const std::vector<at::Tensor>& inputs, at::ScalarType x_type) {
+Outcome run(const Function& function,
+            const std::vector<at::Tensor>& inputs,
+            at::ScalarType x_type) {
   std::vector<at::Tensor> leaves;
   for (const at::Tensor& input : inputs) leaves.push_back(input.clone().requires_grad_(true));
   const at::Tensor y = function(leaves[0].to(x_type), leaves[1], leaves[2]).to(at::kFloat);

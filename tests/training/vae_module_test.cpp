@@ -53,9 +53,7 @@ at::Tensor random_values(const FlatLayout& layout, const VaeConfig& config, uint
   at::Tensor values = at::zeros({layout.size()});
   for (size_t i = 0; i < layout.specs().size(); ++i) {
     const base::Tensor weight = weights->read(layout.specs()[i].name);
-    std::copy_n(weight.as<float>().data(),
-                weight.size(),
-                layout.view(values, i).data_ptr<float>());
+    std::copy_n(weight.as<float>().data(), weight.size(), layout.view(values, i).data_ptr<float>());
   }
   return values;
 }
@@ -123,8 +121,7 @@ TEST(VaeModuleTest, AgreesWithTheReference) {
   at::Tensor values = at::zeros({layout.size()});
   for (size_t i = 0; i < layout.specs().size(); ++i) {
     const base::Tensor weight = weights_file->read(layout.specs()[i].name);
-    std::copy_n(
-        weight.as<float>().data(), weight.size(), layout.view(values, i).data_ptr<float>());
+    std::copy_n(weight.as<float>().data(), weight.size(), layout.view(values, i).data_ptr<float>());
   }
   const auto arrays = formats::read_npz(folder + "io.npz");
   const auto array = [&](const char* name) {
