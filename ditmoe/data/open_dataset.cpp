@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <ranges>
 #include <string_view>
 #include <utility>
 
@@ -150,8 +149,8 @@ void check_agreement(const Dataset& dataset, const DataSettings& settings, KeyPl
 }  // namespace
 
 std::vector<std::string> dataset_kinds() {
-  std::vector<std::string> names(kKinds.size());
-  std::ranges::copy(kKinds | std::views::transform(&Kind::name), names.begin());
+  std::vector<std::string> names;
+  for (const Kind& kind : kKinds) names.emplace_back(kind.name);
   return names;
 }
 
