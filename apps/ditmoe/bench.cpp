@@ -59,7 +59,7 @@ void add_bench_options(CLI::App& app,
   add_logging(app, options.common);
 }
 
-void add_bench(CLI::App& app, Commands& commands) {
+void add_bench(CLI::App& app, Commands& commands, const Arguments& arguments) {
   CLI::App* bench =
       app.add_subcommand("bench", "Measure speed, as a fraction of what this machine can do");
   bench->require_subcommand(1);
@@ -69,6 +69,11 @@ void add_bench(CLI::App& app, Commands& commands) {
   add_bench_sample(*bench, commands);
   add_bench_precision(*bench, commands);
   add_bench_vae(*bench, commands);
+  CLI::App* train = bench->add_subcommand(
+      "train", "One training step: forward, backward, clipping, AdamW and EMA (runs ditmoe-train)");
+  train->set_help_flag();
+  train->prefix_command();
+  commands.push_back({train, [arguments] { run_trainer(arguments); }});
 }
 
 }  // namespace ditmoe::apps

@@ -20,7 +20,7 @@ void add_convert(CLI::App& app, Commands& commands);
 void add_upcycle(CLI::App& app, Commands& commands);
 void add_encode(CLI::App& app, Commands& commands);
 void add_probe(CLI::App& app, Commands& commands, const Arguments& arguments);
-void add_bench(CLI::App& app, Commands& commands);
+void add_bench(CLI::App& app, Commands& commands, const Arguments& arguments);
 
 // Replaces this process by ditmoe-train, found beside this program, with the given arguments.
 // Throws bad_input where it was not built.

@@ -33,6 +33,6 @@ int main(int argc, char** argv) {
   add_upcycle(app, commands);
   add_encode(app, commands);
   add_probe(app, commands, arguments);
-  add_bench(app, commands);
+  add_bench(app, commands, arguments);
   return run_program(app, commands, argc, argv);
 }
